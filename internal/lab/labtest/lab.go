@@ -1,0 +1,70 @@
+package labtest
+
+import (
+	"testing"
+
+	"github.com/l2ping/l2ping/internal/lab"
+)
+
+// NewNamespace makes a namespace that is closed when the test ends. It skips
+// the test where RequireNetns does.
+func NewNamespace(t testing.TB) *lab.Namespace {
+	t.Helper()
+	RequireNetns(t)
+	n, err := lab.NewNamespace()
+	return closing(t, n, err)
+}
+
+// NewPair makes a pair that is closed when the test ends; cfg may be nil. It
+// skips the test where RequireNetns does.
+func NewPair(t testing.TB, cfg *lab.PairConfig) *lab.Pair {
+	t.Helper()
+	RequireNetns(t)
+	p, err := lab.NewPair(cfg)
+	return closing(t, p, err)
+}
+
+// NewRouted makes a routed topology that is closed when the test ends. It
+// skips the test where RequireNetns does.
+func NewRouted(t testing.TB) *lab.Routed {
+	t.Helper()
+	RequireNetns(t)
+	r, err := lab.NewRouted()
+	return closing(t, r, err)
+}
+
+func closing[T interface{ Close() error }](t testing.TB, c T, err error) T {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// StartPeer starts a scripted peer that is closed when the test ends, and
+// fails the test if it had a fault. The script is one for lab.ParseScript; ""
+// answers everything at 198.51.100.2.
+func StartPeer(t testing.TB, n *lab.Namespace, ifname, script string) *lab.Peer {
+	t.Helper()
+	parsed, err := lab.ParseScript(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := lab.StartPeer(n, ifname, parsed)
+	return closing(t, p, err)
+}
+
+// Scenarios are the lab's scenario files.
+func Scenarios(t testing.TB) []lab.Scenario {
+	t.Helper()
+	all, err := lab.Scenarios()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

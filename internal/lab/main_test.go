@@ -1,0 +1,9 @@
+package lab_test
+
+import (
+	"testing"
+
+	"github.com/l2ping/l2ping/internal/lab/labtest"
+)
+
+func TestMain(m *testing.M) { labtest.MainNetns(m) }
