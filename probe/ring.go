@@ -1,0 +1,74 @@
+//go:build linux
+
+package probe
+
+import "sync"
+
+// ring carries events from the engine to the caller. It never makes the engine
+// wait: with no room left events are dropped and counted.
+type ring struct {
+	mu      sync.Mutex
+	events  []Event
+	head, n int
+	dropped uint64
+	closed  bool
+	ready   chan struct{} // capacity 1: set when there is something to read
+}
+
+func newRing(size int) *ring {
+	return &ring{events: make([]Event, size), ready: make(chan struct{}, 1)}
+}
+
+// push adds an event.
+func (r *ring) push(e *Event) {
+	r.mu.Lock()
+	if r.n == len(r.events) {
+		r.dropped++
+	} else {
+		r.events[(r.head+r.n)%len(r.events)] = *e
+		r.n++
+	}
+	r.mu.Unlock()
+}
+
+// flush wakes the reader, once a batch.
+func (r *ring) flush() {
+	select {
+	case r.ready <- struct{}{}:
+	default:
+	}
+}
+
+// close tells the reader that nothing follows.
+func (r *ring) close() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.flush()
+}
+
+// read waits for events and appends them all to buf; false says that the ring
+// is closed and empty.
+func (r *ring) read(buf []Event) ([]Event, bool) {
+	for {
+		r.mu.Lock()
+		for ; r.n > 0; r.n-- {
+			buf = append(buf, r.events[r.head])
+			r.events[r.head] = Event{}
+			r.head = (r.head + 1) % len(r.events)
+		}
+		closed := r.closed
+		r.mu.Unlock()
+		if len(buf) > 0 || closed {
+			return buf, len(buf) > 0
+		}
+		<-r.ready
+	}
+}
+
+// drops returns how many events had no room.
+func (r *ring) drops() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dropped
+}
