@@ -1,0 +1,270 @@
+//go:build linux
+
+package l2
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/internal/timestamping"
+)
+
+// A StampPoint is where on its way a frame was stamped. Greater points are
+// nearer to the wire.
+type StampPoint uint8
+
+// The points, from the program to the wire. The zero value is "not stamped".
+const (
+	StampNone     StampPoint = iota
+	StampUser                // in user space, beside the system call
+	StampSched               // by the kernel, before the qdisc (SOF_TIMESTAMPING_TX_SCHED)
+	StampDriver              // by the kernel, at the driver (SOF_TIMESTAMPING_*_SOFTWARE)
+	StampHardware            // by the NIC (SOF_TIMESTAMPING_*_HARDWARE)
+)
+
+// String returns the point's name in text and JSON.
+func (p StampPoint) String() string {
+	switch p {
+	case StampUser:
+		return "user"
+	case StampSched:
+		return "sched"
+	case StampDriver:
+		return "driver"
+	case StampHardware:
+		return "hardware"
+	}
+	return "none"
+}
+
+// A Stamp is the departure stamp of one frame.
+type Stamp struct {
+	// ID is the id that Send was given.
+	ID    uint32
+	Point StampPoint
+	// Time is in nanoseconds since the Unix epoch (CLOCK_REALTIME).
+	Time int64
+}
+
+// LinkConfig configures OpenLink. The zero value is a link with departure
+// stamps.
+type LinkConfig struct {
+	// NoStamps leaves departure stamps off.
+	NoStamps bool
+	// QueueBytes bounds the error queue that holds stamps until they are
+	// read (SO_RCVBUF of the socket; one stamp takes about 1 kB there). 0 is
+	// 1 MiB; the kernel caps it at net.core.rmem_max.
+	QueueBytes int
+
+	// countIDs leaves SCM_TS_OPT_ID alone even where the kernel has it.
+	countIDs bool
+}
+
+// A Link sends whole frames on one interface and receives nothing but their
+// departure stamps. It is not safe for concurrent use.
+type Link struct {
+	conn  *sock.Conn
+	batch *sock.Batch
+
+	msg     unix.Msghdr
+	iov     unix.Iovec
+	control []byte
+	pin     runtime.Pinner
+
+	// Without SCM_TS_OPT_ID the kernel counts the frames itself, and counted
+	// tells which id the frame of a count had.
+	counts  bool
+	count   uint32
+	counted []countedID
+}
+
+type countedID struct{ count, id uint32 }
+
+// OpenLink opens a packet socket that is bound to the interface and to no
+// protocol. It needs CAP_NET_RAW, and fails with EPERM without.
+func OpenLink(ifc *Interface, cfg *LinkConfig) (*Link, error) {
+	if cfg == nil {
+		cfg = &LinkConfig{}
+	}
+	conn, err := sock.Listen(&net.Interface{Index: ifc.Index, Name: ifc.Name}, 0, nil)
+	if err != nil {
+		return nil, err
+	}
+	l := &Link{conn: conn, control: make([]byte, unix.CmsgSpace(4))}
+	if err := l.setUp(ifc, cfg); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *Link) setUp(ifc *Interface, cfg *LinkConfig) error {
+	// The headers of sendmsg point at each other for the life of the link.
+	l.pin.Pin(&l.control[0])
+	l.msg.Iov = &l.iov
+	l.msg.SetIovlen(1)
+	if cfg.NoStamps {
+		return nil
+	}
+	size := cfg.QueueBytes
+	if size == 0 {
+		size = 1 << 20
+	}
+	fd := l.conn.FD()
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size); err != nil {
+		return fmt.Errorf("set SO_RCVBUF on %s: %w", ifc.Name, err)
+	}
+	if err := timestamping.Enable(fd, timestamping.Transmit); err != nil {
+		return fmt.Errorf("stamps on %s: %w", ifc.Name, err)
+	}
+	l.batch = sock.NewBatch(MinStamps, 0, timestamping.ControlLen)
+
+	l.counts = cfg.countIDs || !l.takesIDs(ifc)
+	if l.counts {
+		l.counted = make([]countedID, 1<<16)
+		return nil
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&l.control[0]))
+	h.Level = unix.SOL_SOCKET
+	h.Type = unix.SCM_TS_OPT_ID
+	h.SetLen(unix.CmsgLen(4))
+	l.msg.Control = &l.control[0]
+	l.msg.SetControllen(len(l.control))
+	return nil
+}
+
+// takesIDs probes for SCM_TS_OPT_ID (Linux 6.13) without sending anything:
+// packet_snd reads the control messages before it looks at the length, so a
+// frame that is too long is refused with EMSGSIZE where the kernel knows the
+// control message, and with EINVAL where it does not.
+func (l *Link) takesIDs(ifc *Interface) bool {
+	control := make([]byte, unix.CmsgSpace(4))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	h.Level = unix.SOL_SOCKET
+	h.Type = unix.SCM_TS_OPT_ID
+	h.SetLen(unix.CmsgLen(4))
+	tooLong := make([]byte, ifc.MTU+256)
+	_, err := unix.SendmsgN(l.conn.FD(), tooLong, control, nil, unix.MSG_DONTWAIT)
+	return errors.Is(err, unix.EMSGSIZE)
+}
+
+// FD returns the link's descriptor, whose error queue poll(2) reports as
+// POLLERR. It stays the link's.
+func (l *Link) FD() int { return l.conn.FD() }
+
+// CountsIDs tells whether stamps are matched to frames by counting, as before
+// Linux 6.13, and not by an id that each frame bears (SCM_TS_OPT_ID).
+func (l *Link) CountsIDs() bool { return l.counts }
+
+// Send hands one frame to the interface's qdisc and returns without waiting
+// for the wire. Its stamps will bear id. Errors are bare errnos: ENETDOWN for
+// an interface that is down, ENXIO for one that is gone, EMSGSIZE for a frame
+// over the MTU, ENOBUFS and EAGAIN for a queue that is full. It does not
+// allocate.
+func (l *Link) Send(frame []byte, id uint32) error {
+	if len(frame) == 0 {
+		return unix.EINVAL
+	}
+	l.iov.Base = &frame[0]
+	l.iov.SetLen(len(frame))
+	if l.msg.Control != nil {
+		*(*uint32)(unsafe.Pointer(&l.control[unix.CmsgLen(0)])) = id
+	}
+	var errno unix.Errno
+	for {
+		_, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(l.conn.FD()),
+			uintptr(unsafe.Pointer(&l.msg)), unix.MSG_DONTWAIT)
+		if errno != unix.EINTR {
+			break
+		}
+	}
+	runtime.KeepAlive(frame)
+	l.iov.Base = nil
+	if l.counts {
+		l.countID(errno, id)
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// countID follows the kernel's count. Where in packet_snd (net/packet/af_packet.c)
+// an error arises decides whether the frame was counted.
+func (l *Link) countID(errno unix.Errno, id uint32) {
+	switch errno {
+	case 0, unix.ENOBUFS: // counted; ENOBUFS comes from the qdisc
+		l.counted[l.count%uint32(len(l.counted))] = countedID{l.count, id}
+		l.count++
+	case unix.EMSGSIZE, unix.ENETDOWN, unix.ENXIO: // checked before the count
+	default:
+		// Not known: start both counts anew, or every later stamp would
+		// silently belong to the wrong frame.
+		_ = timestamping.Enable(l.conn.FD(), 0)
+		_ = timestamping.Enable(l.conn.FD(), timestamping.Transmit)
+		clear(l.counted)
+		l.count = 0
+	}
+}
+
+// ReadStamps reads departure stamps that have come, without waiting, and
+// returns how many. It needs room for MinStamps, and tells by more whether there
+// may be others. A frame has up to two stamps, at StampSched and StampDriver, in
+// any order; some drivers give none. It does not allocate.
+func (l *Link) ReadStamps(stamps []Stamp) (n int, more bool, err error) {
+	if l.batch == nil {
+		return 0, false, nil
+	}
+	_ = stamps[MinStamps-1]
+	got, err := l.batch.Recv(l.conn.FD(), unix.MSG_ERRQUEUE)
+	if err != nil {
+		return 0, false, err
+	}
+	for i := range got {
+		_, _, control, _ := l.batch.Message(i)
+		if s, ok := l.stamp(control); ok {
+			stamps[n] = s
+			n++
+		}
+	}
+	return n, got == l.batch.Len(), nil
+}
+
+// MinStamps is the room in stamps that ReadStamps needs.
+const MinStamps = 32
+
+func (l *Link) stamp(control []byte) (Stamp, bool) {
+	var d timestamping.Departure
+	if !timestamping.ParseDeparture(control, &d) || d.Software == 0 {
+		return Stamp{}, false
+	}
+	s := Stamp{ID: d.ID, Time: d.Software}
+	switch d.Point {
+	case timestamping.Sched:
+		s.Point = StampSched
+	case timestamping.Driver:
+		s.Point = StampDriver
+	default:
+		return Stamp{}, false
+	}
+	if l.counts {
+		c := l.counted[d.ID%uint32(len(l.counted))]
+		if c.count != d.ID {
+			return Stamp{}, false
+		}
+		s.ID = c.id
+	}
+	return s, true
+}
+
+// Close closes the socket.
+func (l *Link) Close() error {
+	l.pin.Unpin()
+	return l.conn.Close()
+}
