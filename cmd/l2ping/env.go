@@ -1,0 +1,90 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses, as ping's.
+const (
+	exitOK      = 0 // a reply came
+	exitNoReply = 1
+	exitError   = 2
+)
+
+// env is all that the command has of the world.
+type env struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	executable     string // its own path, for hints
+	// interrupted is done at SIGINT or SIGTERM, status gets SIGQUIT.
+	interrupted context.Context
+	status      <-chan os.Signal
+	release     func()
+
+	exit int // set by subcommands that end without an error
+}
+
+func newEnv() *env {
+	// Without this Go ends a program that writes to a closed pipe; a ping
+	// prints its summary as far as it can and keeps its exit status.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	quit := make(chan os.Signal, 1)
+	signal.Notify(quit, syscall.SIGQUIT)
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return &env{
+		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		executable:  self,
+		interrupted: ctx,
+		status:      quit,
+		release:     func() { stop(); signal.Stop(quit) },
+	}
+}
+
+// run is the whole command: it returns the exit status.
+func run(e *env, args []string) int {
+	defer e.release()
+	root := newRoot(e)
+	root.SetArgs(args)
+	root.SetIn(e.stdin)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	if err := root.ExecuteContext(e.interrupted); err != nil {
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintf(e.stderr, "l2ping: %s\n", e.explain(err))
+		}
+		return exitError
+	}
+	return e.exit
+}
+
+// errSaid is an error that was told already.
+var errSaid = errors.New("said")
+
+// explain puts an error on one line and adds what would help.
+func (e *env) explain(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if hint := e.hint(err); hint != "" {
+		text += " (" + hint + ")"
+	}
+	return text
+}
+
+// usageError is a wrong use of flags or arguments.
+func usageError(cmd *cobra.Command, err error) error {
+	return fmt.Errorf("%w (%s --help tells more)", err, cmd.CommandPath())
+}

@@ -1,0 +1,176 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/render"
+	"github.com/l2ping/l2ping/l2/frame"
+	"github.com/l2ping/l2ping/probe"
+)
+
+// pingFlags are the flags of the ping.
+type pingFlags struct {
+	source sourceFlags
+
+	interval, deadline, timeout duration
+	count, size, ttl, tos, id   uint64
+	pattern                     pattern
+	mayFragment                 bool
+	broadcast                   bool
+	filter                      bpf.Mode
+	timestamps                  probe.Timestamps
+
+	numeric, quiet, verbose, printTime, outstanding, json bool
+	v4                                                    bool
+}
+
+// newPing is the root command.
+func newPing(e *env) *cobra.Command {
+	f := &pingFlags{}
+	cmd := &cobra.Command{
+		Use:   "l2ping [flags] HOST",
+		Short: "Ping over one interface at layer 2, and measure the wire",
+		Long: `l2ping pings a host over the one interface that you name. Every probe is stamped
+by the kernel where it leaves the driver and where its reply comes in, so the time
+is the wire's: neither your program's nor that of finding the next hop's MAC.
+Needs CAP_NET_RAW; try "l2ping demo" first, which touches no network.`,
+		Example: `  sudo l2ping -i eth0 8.8.8.8
+  sudo l2ping -i eth0 -c 100 -d 10ms -q 192.0.2.1
+  l2ping route -i eth1 8.8.8.8`,
+		Args: oneHost,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.ping(cmd, f, args[0])
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (f *pingFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	f.source.add(cmd)
+	number := func(value *uint64, name, short, usage string, least, most uint64) {
+		fl.VarP(&number{value: value, min: least, max: most}, name, short, usage)
+	}
+	fl.VarP(&f.interval, "interval", "d", "`time` between probes, such as 10ms or 0.2 seconds (1s)")
+	number(&f.count, "count", "c", "end after so `many` probes", 1, math.MaxInt64)
+	fl.VarP(&f.deadline, "deadline", "w", "end after that `time`; with -c wait for that many replies")
+	fl.VarP(&f.timeout, "timeout", "W", "`time` after which a probe is lost (2s)")
+	number(&f.size, "size", "s", "data `bytes` (56)", 0, frame.MaxEchoData)
+	number(&f.ttl, "ttl", "t", "time to live in `hops` (64)", 1, 255)
+	number(&f.tos, "tos", "Q", "type of service `byte`: DSCP and ECN (0)", 0, 255)
+	fl.VarP(&choice[bool]{value: &f.mayFragment, parse: parsePMTU}, "pmtudisc", "M", "`do|want|dont`: set the don't fragment bit, or not (want)")
+	fl.VarP(&f.pattern, "pattern", "p", "fill the data with these `hex` bytes")
+	number(&f.id, "id", "e", "ICMP `identifier` (random)", 0, math.MaxUint16)
+	fl.BoolVarP(&f.numeric, "numeric", "n", false, "look up no names")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the summary alone")
+	fl.BoolVarP(&f.verbose, "verbose", "v", false, "tell the path, the filter and the stamps, and why")
+	fl.BoolVarP(&f.printTime, "print-time", "D", false, "print the wall clock ahead of each line")
+	fl.BoolVarP(&f.outstanding, "outstanding", "O", false, "tell of a probe without an answer when the next one leaves")
+	fl.BoolVarP(&f.broadcast, "broadcast", "b", false, "allow a broadcast address")
+	fl.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 alone")
+	fl.Var(&choice[bpf.Mode]{value: &f.filter, parse: bpf.ParseMode}, "filter", "`auto|ebpf|classic`: which filter to load (auto)")
+	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps}, "timestamps", "`auto|driver|user`: which stamps to use (auto)")
+	fl.BoolVar(&f.json, "json", false, "print one JSON object a line")
+	fl.BoolP("help", "h", false, "print this")
+}
+
+func (s *sourceFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVarP(&s.name, "interface", "i", "", "`interface` to use (the kernel's choice)")
+	fl.StringVarP(&s.other, "from", "I", "", "the same, or the source `address`, and by it the interface")
+}
+
+// parsePMTU reads ping's -M; the result says whether routers may fragment.
+func parsePMTU(s string) (bool, error) {
+	switch s {
+	case "do", "want":
+		return false, nil
+	case "dont":
+		return true, nil
+	}
+	return false, fmt.Errorf("not one of do, want and dont")
+}
+
+// config turns the flags into what probe asks for.
+func (f *pingFlags) config(cmd *cobra.Command) (probe.Config, error) {
+	ifname, source, err := f.source.resolve()
+	if err != nil {
+		return probe.Config{}, err
+	}
+	cfg := probe.Config{
+		Interface:   ifname,
+		Source:      source,
+		Count:       f.count,
+		Deadline:    time.Duration(f.deadline),
+		Interval:    time.Duration(f.interval),
+		Timeout:     time.Duration(f.timeout),
+		Pattern:     f.pattern,
+		TTL:         uint8(f.ttl),
+		TOS:         uint8(f.tos),
+		MayFragment: f.mayFragment,
+		Broadcast:   f.broadcast,
+		Filter:      f.filter,
+		Timestamps:  f.timestamps,
+		Sent:        f.outstanding || f.json && f.verbose,
+	}
+	if cmd.Flags().Changed("size") {
+		cfg.DataLen = new(int(f.size))
+	}
+	if cmd.Flags().Changed("id") {
+		cfg.ID = new(uint16(f.id))
+	}
+	return cfg, nil
+}
+
+// renderer prints events.
+type renderer interface {
+	Event(*probe.Event) error
+}
+
+// ping is the root command's work.
+func (e *env) ping(cmd *cobra.Command, f *pingFlags, host string) error {
+	cfg, err := f.config(cmd)
+	if err != nil {
+		return err
+	}
+	if cfg.Target, err = lookUp(cmd.Context(), host); err != nil {
+		return err
+	}
+	p, err := probe.New(cfg)
+	if err != nil {
+		return err
+	}
+	var r renderer = render.NewText(e.stdout, e.stderr, render.TextOptions{
+		Target:      host,
+		Numeric:     f.numeric,
+		Quiet:       f.quiet,
+		Verbose:     f.verbose,
+		PrintTime:   f.printTime,
+		Outstanding: f.outstanding,
+		Pattern:     f.pattern,
+	})
+	if f.json {
+		r = render.NewJSON(e.stdout, host)
+	}
+	defer e.showStatus(p)()
+	for event, err := range p.Run(cmd.Context()) {
+		if err != nil {
+			return err
+		}
+		if err := r.Event(&event); err != nil {
+			return fmt.Errorf("write the output: %w", err)
+		}
+	}
+	s := p.Statistics()
+	e.exit = status(&s, &cfg)
+	return nil
+}
