@@ -82,7 +82,7 @@ func InterfaceByName(name string) (*Interface, error) {
 }
 
 // InterfaceByAddress looks up the interface that bears an address. It fails
-// with ErrNoAddress where none does.
+// where none does.
 func InterfaceByAddress(addr netip.Addr) (*Interface, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -102,7 +102,7 @@ func InterfaceByAddress(addr netip.Addr) (*Interface, error) {
 			return ifc, nil
 		}
 	}
-	return nil, fmt.Errorf("no interface has the address %s: %w", addr, ErrNoAddress)
+	return nil, fmt.Errorf("no interface has the address %s", addr)
 }
 
 func interfaceByIndex(h *netlink.Handle, index int) (*Interface, error) {

@@ -139,6 +139,9 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("a time is negative")
 	case max(c.Interval, c.Timeout, c.Deadline) > MaxDuration:
 		return fmt.Errorf("a time is over %d days", MaxDuration/(24*time.Hour))
+	case c.Timeout/c.Interval >= maxOutstanding:
+		return fmt.Errorf("timeout %v at interval %v: more than the %d probes would be out that sequence numbers tell apart",
+			c.Timeout, c.Interval, maxOutstanding-1)
 	case *c.DataLen < 0:
 		return fmt.Errorf("%d data bytes: negative", *c.DataLen)
 	}

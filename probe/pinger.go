@@ -288,6 +288,9 @@ func (p *Pinger) launch(ctx context.Context) (finish func() error) {
 		p.engine.stop()
 		p.poller.Wake()
 	}
+	if ctx.Err() != nil {
+		p.engine.stop() // before it sends anything
+	}
 	ended := make(chan struct{})
 	release := context.AfterFunc(ctx, func() {
 		end()

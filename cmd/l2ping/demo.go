@@ -166,7 +166,7 @@ func (d *demo) start(s *probe.Started) {
 	d.printf("\n   Finding the MAC took %.1f us. ping counts that into its first round trip.\n",
 		us(s.Decision.Neighbor.Took))
 
-	d.title("2. Five probes, in microseconds: l2ping -i eth0 -c 5 " + d.network.HostIP.String())
+	d.title("2. Five probes, in microseconds: l2ping -i eth0 -c 5 -d 200ms " + d.network.HostIP.String())
 	filter := "an eBPF"
 	if s.Filter == bpf.Classic {
 		filter = "a classic BPF"
@@ -198,7 +198,8 @@ func (d *demo) compare(replies []probe.Reply) {
 	slices.Sort(wire)
 	slices.Sort(ping)
 	w, p := wire[len(wire)/2], ping[len(ping)/2]
-	d.printf("\n   Of ping's %.1f us (median) %.1f are your own host, not the network.\n", us(p), us(p-w))
+	d.printf("\n   (The first crossed while the router itself asked for the host's MAC.)\n")
+	d.printf("   Of ping's %.1f us (median) %.1f are your own host, not the network.\n", us(p), us(p-w))
 }
 
 // breakRoute takes the host from the router.

@@ -36,9 +36,6 @@ type env struct {
 }
 
 func newEnv() *env {
-	// Without this Go ends a program that writes to a closed pipe; a ping
-	// prints its summary as far as it can and keeps its exit status.
-	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)

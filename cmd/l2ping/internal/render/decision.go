@@ -32,7 +32,7 @@ func Route(d *arp.Decision, target string, chosen bool) string {
 	p, n := d.Path, d.Neighbor
 	var b strings.Builder
 	line := func(name, value, reason string) {
-		fmt.Fprintf(&b, "%-10s %-26s %s\n", name, value, reason)
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-10s %-18s %s", name, value, reason), " ") + "\n")
 	}
 	name := p.Destination.String()
 	if target == name {

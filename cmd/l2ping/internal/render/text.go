@@ -51,6 +51,11 @@ func (t *Text) Event(e *probe.Event) error {
 	switch e.Kind {
 	case probe.Start:
 		t.started = e.Start
+		if e.Start.Decision.Path.Broadcast {
+			if _, err := io.WriteString(t.err, "WARNING: pinging broadcast address\n"); err != nil {
+				return err
+			}
+		}
 		t.header(e)
 	case probe.Sent:
 		if t.opts.Outstanding && !t.opts.Quiet && e.Seq > 1 && t.answered != e.Seq-1 {
