@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -84,7 +85,16 @@ type Link struct {
 	counted []countedID
 }
 
-type countedID struct{ count, id uint32 }
+type countedID struct {
+	count, id uint32
+	sent      int64 // the time before the frame was sent; 0 is no frame
+}
+
+// Capabilities lists what OpenLink needs, in the notation of capabilities(7),
+// and with it all that opens packet sockets: capture.Open and arp.Open. They
+// have to be effective in the user namespace that the network namespace belongs
+// to.
+var Capabilities = []string{"CAP_NET_RAW"}
 
 // OpenLink opens a packet socket that is bound to the interface and to no
 // protocol. It needs CAP_NET_RAW, and fails with EPERM without.
@@ -98,7 +108,7 @@ func OpenLink(ifc *Interface, cfg *LinkConfig) (*Link, error) {
 	}
 	l := &Link{conn: conn, control: make([]byte, unix.CmsgSpace(4))}
 	if err := l.setUp(ifc, cfg); err != nil {
-		_ = conn.Close()
+		_ = l.Close()
 		return nil, err
 	}
 	return l, nil
@@ -176,6 +186,10 @@ func (l *Link) Send(frame []byte, id uint32) error {
 	if l.msg.Control != nil {
 		*(*uint32)(unsafe.Pointer(&l.control[unix.CmsgLen(0)])) = id
 	}
+	var sent int64
+	if l.counts {
+		sent = time.Now().UnixNano()
+	}
 	var errno unix.Errno
 	for {
 		_, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(l.conn.FD()),
@@ -187,7 +201,7 @@ func (l *Link) Send(frame []byte, id uint32) error {
 	runtime.KeepAlive(frame)
 	l.iov.Base = nil
 	if l.counts {
-		l.countID(errno, id)
+		l.countID(errno, id, sent)
 	}
 	if errno != 0 {
 		return errno
@@ -197,15 +211,16 @@ func (l *Link) Send(frame []byte, id uint32) error {
 
 // countID follows the kernel's count. Where in packet_snd (net/packet/af_packet.c)
 // an error arises decides whether the frame was counted.
-func (l *Link) countID(errno unix.Errno, id uint32) {
+func (l *Link) countID(errno unix.Errno, id uint32, sent int64) {
 	switch errno {
 	case 0, unix.ENOBUFS: // counted; ENOBUFS comes from the qdisc
-		l.counted[l.count%uint32(len(l.counted))] = countedID{l.count, id}
+		l.counted[l.count%uint32(len(l.counted))] = countedID{l.count, id, sent}
 		l.count++
-	case unix.EMSGSIZE, unix.ENETDOWN, unix.ENXIO: // checked before the count
+	case unix.ENETDOWN, unix.ENXIO, unix.EAGAIN: // checked before the count
 	default:
 		// Not known: start both counts anew, or every later stamp would
-		// silently belong to the wrong frame.
+		// silently belong to the wrong frame. EMSGSIZE is among these: a frame
+		// that is too long by no more than a VLAN tag is refused after the count.
 		_ = timestamping.Enable(l.conn.FD(), 0)
 		_ = timestamping.Enable(l.conn.FD(), timestamping.Transmit)
 		clear(l.counted)
@@ -255,7 +270,9 @@ func (l *Link) stamp(control []byte) (Stamp, bool) {
 	}
 	if l.counts {
 		c := l.counted[d.ID%uint32(len(l.counted))]
-		if c.count != d.ID {
+		// After a new start the queue may still hold stamps of the former
+		// count: older than the frame that has it now.
+		if c.sent == 0 || c.count != d.ID || d.Software < c.sent {
 			return Stamp{}, false
 		}
 		s.ID = c.id

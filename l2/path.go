@@ -140,6 +140,12 @@ func (k *routing) localError() error {
 func (k *routing) path(ifc *Interface) (*Path, error) {
 	p := &Path{Interface: ifc, Destination: k.dst, MTU: ifc.MTU}
 
+	// An address of another interface, or of lo: asked for ifc alone, the
+	// kernel knows of no local route and may give the default one.
+	if r, err := k.ask(0, false); err == nil && r.Type == unix.RTN_LOCAL {
+		return nil, k.localError()
+	}
+
 	// For IPv4 with an output interface the plain question is always
 	// answered: where no route exists, and even where a blackhole does, the
 	// kernel takes the destination to be on-link (net/ipv4/route.c,

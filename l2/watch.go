@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -28,8 +29,32 @@ func (i *Interface) Watch() (*Watch, error) {
 		return nil, fmt.Errorf("watch %s: %w", i.Name, err)
 	}
 	w := &Watch{socket: s}
+	// Subscribed before the state is read, so that no change is missed.
+	if err := w.look(i); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("watch %s: %w", i.Name, err)
+	}
 	w.wg.Go(func() { w.follow(i) })
 	return w, nil
+}
+
+// look reads the present state.
+func (w *Watch) look(i *Interface) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer h.Close()
+	link, err := h.LinkByIndex(i.Index)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		w.set(i.Name, unix.RTM_DELLINK, 0)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.set(i.Name, unix.RTM_NEWLINK, link.Attrs().RawFlags)
+	return nil
 }
 
 func (w *Watch) follow(i *Interface) {
@@ -48,15 +73,25 @@ func (w *Watch) follow(i *Interface) {
 			continue
 		}
 		for _, m := range msgs {
-			if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK {
-				continue
-			}
-			h := unix.NlMsghdr(m.Header)
-			link, err := netlink.LinkDeserialize(&h, m.Data)
-			if err == nil && link.Attrs().Index == i.Index {
-				w.set(i.Name, h.Type, link.Attrs().RawFlags)
-			}
+			w.take(i, m)
 		}
+	}
+}
+
+// take reads one message, which may be of another interface.
+func (w *Watch) take(i *Interface, m syscall.NetlinkMessage) {
+	if m.Header.Type != unix.RTM_NEWLINK && m.Header.Type != unix.RTM_DELLINK {
+		return
+	}
+	// A bridge tells of its ports in the same words: one that leaves it is
+	// "deleted" (net/bridge/br_netlink.c, br_ifinfo_notify).
+	if len(m.Data) < unix.SizeofIfInfomsg || m.Data[0] != unix.AF_UNSPEC {
+		return
+	}
+	h := unix.NlMsghdr(m.Header)
+	link, err := netlink.LinkDeserialize(&h, m.Data)
+	if err == nil && link.Attrs().Index == i.Index {
+		w.set(i.Name, h.Type, link.Attrs().RawFlags)
 	}
 }
 

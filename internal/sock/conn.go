@@ -90,14 +90,18 @@ func (rawConn) Read(func(uintptr) bool) error  { return errors.ErrUnsupported }
 func (rawConn) Write(func(uintptr) bool) error { return errors.ErrUnsupported }
 
 // CloseAll closes several sockets at once, so that their grace periods pass
-// together. It takes nil ones too.
+// together. It leaves out what is nil; a nil pointer in an io.Closer is not.
 func CloseAll(closers ...io.Closer) error {
 	errs := make(chan error)
+	n := 0
 	for _, c := range closers {
-		go func() { errs <- c.Close() }()
+		if c != nil {
+			n++
+			go func() { errs <- c.Close() }()
+		}
 	}
 	var all error
-	for range closers {
+	for range n {
 		all = errors.Join(all, <-errs)
 	}
 	return all

@@ -55,7 +55,8 @@ type Arrival struct {
 // ParseArrival reads the control messages of a received frame.
 func ParseArrival(control []byte, a *Arrival) {
 	*a = Arrival{}
-	for len(control) > 0 {
+	// ParseOneSocketControlMessage reads a whole header, whatever is there.
+	for len(control) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
 		if err != nil {
 			return
@@ -94,7 +95,7 @@ type Departure struct {
 func ParseDeparture(control []byte, d *Departure) bool {
 	*d = Departure{}
 	var stamped, identified bool
-	for len(control) > 0 {
+	for len(control) >= unix.SizeofCmsghdr {
 		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
 		if err != nil {
 			return false
@@ -112,7 +113,8 @@ func ParseDeparture(control []byte, d *Departure) bool {
 }
 
 // parseStamps reads struct scm_timestamping: three times, of which the second
-// is always zero. A program with 32-bit longs gets the short form.
+// is always zero. A program with 32-bit longs gets the short form; any other
+// length is a message that was cut for want of room (MSG_CTRUNC).
 func parseStamps(b []byte) (software, hardware int64) {
 	const long, short = 3 * 16, 3 * 8
 	switch {
@@ -121,7 +123,7 @@ func parseStamps(b []byte) (software, hardware int64) {
 			return int64(binary.NativeEndian.Uint64(b[i:]))*1e9 + int64(binary.NativeEndian.Uint64(b[i+8:]))
 		}
 		return at(0), at(32)
-	case len(b) >= short:
+	case len(b) == short:
 		at := func(i int) int64 {
 			return int64(int32(binary.NativeEndian.Uint32(b[i:])))*1e9 + int64(int32(binary.NativeEndian.Uint32(b[i+4:])))
 		}

@@ -1,0 +1,156 @@
+//go:build linux
+
+package sock
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+
+	cbpf "golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/internal/lab"
+	"github.com/l2ping/l2ping/internal/lab/labtest"
+)
+
+func listen(t testing.TB, ns *lab.Namespace, protocol int, filter []cbpf.RawInstruction) *Conn {
+	t.Helper()
+	var c *Conn
+	if err := ns.Do(func() error {
+		ifc, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		c, err = Listen(ifc, protocol, filter)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func TestConn(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	const protocol = 0x88b5 // for experiments (IEEE 802, local)
+	in := listen(t, pair.Far, protocol, nil)
+	out := listen(t, pair.Near, 0, nil)
+
+	for _, c := range []*Conn{in, out} {
+		if flags, err := unix.FcntlInt(uintptr(c.FD()), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("descriptor flags %#x, %v, want FD_CLOEXEC", flags, err)
+		}
+		raw, err := c.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got uintptr
+		if err := raw.Control(func(fd uintptr) { got = fd }); err != nil || int(got) != c.FD() {
+			t.Errorf("Control: descriptor %d, %v, want %d", got, err, c.FD())
+		}
+		never := func(uintptr) bool { t.Error("called"); return true }
+		if err := raw.Read(never); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Read: %v", err)
+		}
+		if err := raw.Write(never); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Write: %v", err)
+		}
+	}
+
+	p := newPoller(t, in.FD())
+	frame := append(append(append([]byte{}, pair.FarMAC...), pair.NearMAC...), 0x88, 0xb5, 'h', 'i')
+	if _, err := unix.Write(out.FD(), frame); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p, patience, -1)
+	b := NewBatch(2, 100, 64)
+	if n, err := b.Recv(in.FD(), unix.MSG_TRUNC); err != nil || n != 1 {
+		t.Fatalf("%d frames, %v, want 1", n, err)
+	}
+	if data, _, _, _ := b.Message(0); string(data) != string(frame) {
+		t.Errorf("% x, want % x", data, frame)
+	}
+
+	raw, err := in.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		if err := in.Close(); err != nil {
+			t.Errorf("Close %d: %v", i+1, err)
+		}
+	}
+	if err := raw.Control(func(uintptr) { t.Error("called") }); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Control after Close: %v", err)
+	}
+}
+
+// An interface that goes down is told to a socket with a protocol, once.
+func TestConnDown(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	in := listen(t, pair.Near, unix.ETH_P_ALL, nil)
+	out := listen(t, pair.Near, 0, nil)
+	if err := pair.Near.SetDown("eth0"); err != nil {
+		t.Fatal(err)
+	}
+	b := NewBatch(1, 100, 64)
+	if n, err := b.Recv(in.FD(), 0); n != 0 || err != unix.ENETDOWN {
+		t.Errorf("%d, %v, want ENETDOWN", n, err)
+	}
+	if n, err := b.Recv(in.FD(), 0); n != 0 || err != nil {
+		t.Errorf("the second time: %d, %v", n, err)
+	}
+	if n, err := b.Recv(out.FD(), 0); n != 0 || err != nil {
+		t.Errorf("a socket of no protocol: %d, %v", n, err)
+	}
+}
+
+func TestListenErrors(t *testing.T) {
+	ns := labtest.NewNamespace(t)
+	if err := ns.Do(func() error {
+		c, err := Listen(&net.Interface{Index: 4711, Name: "gone0"}, 0, nil)
+		if c != nil || !errors.Is(err, unix.ENODEV) || err.Error() != "open packet socket on gone0: no such device" {
+			t.Errorf("%v, %v", c, err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type closer struct {
+	err    error
+	wait   chan struct{} // nil, or closed by the next one's Close
+	finish chan struct{}
+}
+
+func (c closer) Close() error {
+	if c.wait != nil {
+		<-c.wait
+	}
+	if c.finish != nil {
+		close(c.finish)
+	}
+	return c.err
+}
+
+func TestCloseAll(t *testing.T) {
+	one, two := errors.New("one"), errors.New("two")
+	err := CloseAll(closer{err: one}, closer{}, nil, closer{err: two})
+	if !errors.Is(err, one) || !errors.Is(err, two) {
+		t.Errorf("%v, want both errors", err)
+	}
+	for _, none := range [][]io.Closer{nil, {nil}, {closer{}, closer{}}} {
+		if err := CloseAll(none...); err != nil {
+			t.Error(err)
+		}
+	}
+	// All at once: the first waits for the second.
+	second := make(chan struct{})
+	if err := CloseAll(closer{wait: second}, closer{finish: second}); err != nil {
+		t.Error(err)
+	}
+}

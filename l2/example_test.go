@@ -1,0 +1,71 @@
+//go:build linux
+
+package l2_test
+
+import (
+	"fmt"
+	"log"
+	"net/netip"
+
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
+)
+
+// What the kernel's routing says for a destination when it may leave by eth0
+// only. This needs no capability.
+func ExampleFindPath() {
+	ifc, err := l2.InterfaceByName("eth0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	path, err := l2.FindPath(ifc, netip.MustParseAddr("203.0.113.1"), netip.Addr{})
+	if err != nil {
+		log.Fatal(err) // no route to 203.0.113.1 by eth0 (the kernel routes it by eth1)
+	}
+	fmt.Printf("from %s to the MAC of %s, at most %d bytes\n", path.Source, path.NextHop, path.MTU)
+}
+
+// A frame goes out, and the kernel tells when it left.
+func ExampleLink() {
+	ifc, err := l2.InterfaceByName("eth0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	link, err := l2.OpenLink(ifc, nil)
+	if err != nil {
+		log.Fatal(err) // EPERM without CAP_NET_RAW
+	}
+	defer link.Close()
+
+	request := frame.ARP{
+		Operation: frame.ARPRequest,
+		SenderMAC: ifc.MAC,
+		SenderIP:  netip.MustParseAddr("198.51.100.1"),
+		TargetIP:  netip.MustParseAddr("198.51.100.2"),
+	}
+	b, err := request.Marshal(frame.Broadcast)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := link.Send(b, 1); err != nil {
+		log.Fatal(err)
+	}
+	stamps := make([]l2.Stamp, l2.MinStamps)
+	n, _, err := link.ReadStamps(stamps)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, s := range stamps[:n] {
+		fmt.Printf("frame %d at %s: %d ns\n", s.ID, s.Point, s.Time)
+	}
+}
+
+func ExampleNoRouteError() {
+	err := &l2.NoRouteError{
+		Destination: netip.MustParseAddr("203.0.113.9"),
+		Interface:   "eth1",
+		Elsewhere:   "eth0",
+	}
+	fmt.Println(err)
+	// Output: no route to 203.0.113.9 by eth1 (the kernel routes it by eth0)
+}

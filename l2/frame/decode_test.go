@@ -1,0 +1,435 @@
+package frame_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/l2ping/l2ping/l2/frame"
+)
+
+func serialize(t testing.TB, list ...gopacket.SerializableLayer) []byte {
+	t.Helper()
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// packetOf is an IPv4 packet with an ICMP message in it, made by gopacket.
+func packetOf(t testing.TB, ip *layers.IPv4, icmp *layers.ICMPv4, data []byte) []byte {
+	t.Helper()
+	ip.Version, ip.Protocol = 4, layers.IPProtocolICMPv4
+	if ip.SrcIP == nil {
+		ip.SrcIP, ip.DstIP = dst.AsSlice(), src.AsSlice()
+	}
+	return serialize(t, ip, icmp, gopacket.Payload(data))
+}
+
+func replyPacket(t testing.TB) []byte {
+	return packetOf(t, &layers.IPv4{TOS: 0xb8, Id: 0x1234, TTL: 61, Flags: layers.IPv4DontFragment},
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(0, 0), Id: 0xbe0f, Seq: 77}, []byte("some data"))
+}
+
+func TestEthernetDecode(t *testing.T) {
+	b := serialize(t, &layers.Ethernet{SrcMAC: srcMAC.HardwareAddr(), DstMAC: dstMAC.HardwareAddr(), EthernetType: layers.EthernetTypeARP},
+		gopacket.Payload(bytes.Repeat([]byte("p"), 50)))
+	var e frame.Ethernet
+	if err := e.Decode(b); err != nil {
+		t.Fatal(err)
+	}
+	if e.Src != srcMAC || e.Dst != dstMAC || e.Type != frame.EtherTypeARP || !bytes.Equal(e.Payload, b[14:]) {
+		t.Errorf("%+v", e)
+	}
+	for n := range b {
+		if err := e.Decode(b[:n]); (n < 14) != errors.Is(err, frame.ErrTruncated) || (n >= 14) != (err == nil) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	if err := e.Decode(b[:14]); err != nil || len(e.Payload) != 0 {
+		t.Errorf("a header alone: %v, payload % x", err, e.Payload)
+	}
+}
+
+func TestIPv4Decode(t *testing.T) {
+	b := replyPacket(t)
+	var h frame.IPv4
+	if err := h.Decode(b); err != nil {
+		t.Fatal(err)
+	}
+	if h.Src != dst || h.Dst != src || h.Protocol != frame.ProtocolICMP || h.TTL != 61 || h.TOS != 0xb8 || h.ID != 0x1234 ||
+		!h.DontFragment || h.MoreFragments || h.Offset != 0 || h.HeaderLen != 20 || h.TotalLen != len(b) || !h.ChecksumOK ||
+		!bytes.Equal(h.Payload, b[20:]) {
+		t.Errorf("%+v", h)
+	}
+}
+
+// change returns a copy of b with some bytes set.
+func change(b []byte, at int, with ...byte) []byte {
+	b = bytes.Clone(b)
+	copy(b[at:], with)
+	return b
+}
+
+func TestIPv4DecodeEdges(t *testing.T) {
+	b := replyPacket(t)
+	options := packetOf(t, &layers.IPv4{TTL: 1, Options: []layers.IPv4Option{
+		{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}},
+		{OptionType: 7, OptionLength: 7, OptionData: []byte{4, 0, 0, 0, 0}}, {OptionType: 0},
+	}}, &layers.ICMPv4{}, []byte("data"))
+	fragment := packetOf(t, &layers.IPv4{TTL: 1, Flags: layers.IPv4MoreFragments, FragOffset: 0x1fff}, &layers.ICMPv4{}, nil)
+	for _, tt := range []struct {
+		name     string
+		b        []byte
+		err      error // of Decode
+		quoted   error // of DecodeQuoted
+		payload  int
+		checksum bool
+	}{
+		{"plain", b, nil, nil, len(b) - 20, true},
+		{"options", options, nil, nil, 12, true},
+		{"fragment", fragment, nil, nil, 8, true},
+		{"padded", append(bytes.Clone(b), make([]byte, 17)...), nil, nil, len(b) - 20, true},
+		{"wrong checksum", change(b, 10, b[10]^1), nil, nil, len(b) - 20, false},
+		{"no payload", change(b, 2, 0, 20), nil, nil, 0, false},
+		{"total length less than the header", change(b, 2, 0, 19), frame.ErrMalformed, frame.ErrMalformed, 0, false},
+		{"total length 0", change(b, 2, 0, 0), frame.ErrMalformed, frame.ErrMalformed, 0, false},
+		{"total length one too much", change(b, 2, 0, byte(len(b)+1)), frame.ErrTruncated, nil, len(b) - 20, false},
+		{"total length 65535", change(b, 2, 255, 255), frame.ErrTruncated, nil, len(b) - 20, false},
+		{"total length one less", change(b, 2, 0, byte(len(b)-1)), nil, nil, len(b) - 21, false},
+		{"IHL 0", change(b, 0, 0x40), frame.ErrMalformed, frame.ErrMalformed, 0, false},
+		{"IHL 4", change(b, 0, 0x44), frame.ErrMalformed, frame.ErrMalformed, 0, false},
+		{"IHL 15 in a packet of 37", change(b, 0, 0x4f), frame.ErrMalformed, frame.ErrMalformed, 0, false},
+		{"IHL 15 in a longer packet that is cut", change(b, 0, 0x4f, 0, 0, 200), frame.ErrTruncated, frame.ErrTruncated, 0, false},
+		{"version 6", change(b, 0, 0x65), frame.ErrMalformed, frame.ErrMalformed, 0, false},
+		{"version 0", change(b, 0, 0x05), frame.ErrMalformed, frame.ErrMalformed, 0, false},
+		{"nothing", nil, frame.ErrTruncated, frame.ErrTruncated, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, decode := range []struct {
+				name string
+				f    func(*frame.IPv4, []byte) error
+				want error
+			}{{"Decode", (*frame.IPv4).Decode, tt.err}, {"DecodeQuoted", (*frame.IPv4).DecodeQuoted, tt.quoted}} {
+				var h frame.IPv4
+				if err := decode.f(&h, tt.b); !errors.Is(err, decode.want) {
+					t.Errorf("%s: %v, want %v", decode.name, err, decode.want)
+				}
+				if decode.want == nil && (len(h.Payload) != tt.payload || h.ChecksumOK != tt.checksum) {
+					t.Errorf("%s: payload of %d bytes, want %d; checksum %v, want %v", decode.name, len(h.Payload), tt.payload, h.ChecksumOK, tt.checksum)
+				}
+			}
+		})
+	}
+	var h frame.IPv4
+	if err := h.Decode(fragment); err != nil || !h.MoreFragments || h.DontFragment || h.Offset != 65528 {
+		t.Errorf("fragment: %v, %+v", err, h)
+	}
+	if err := h.Decode(options); err != nil || h.HeaderLen != 32 {
+		t.Errorf("options: %v, %+v", err, h)
+	}
+	if err := h.Decode(b); err != nil || h.MoreFragments || h.Offset != 0 || h.HeaderLen != 20 {
+		t.Errorf("the header keeps what another packet left in it: %+v", h)
+	}
+}
+
+// A packet cut at any byte is truncated; a quote may end anywhere behind the header.
+func TestIPv4DecodeTruncated(t *testing.T) {
+	for _, b := range [][]byte{
+		replyPacket(t),
+		packetOf(t, &layers.IPv4{TTL: 9, Options: []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}}}, &layers.ICMPv4{}, nil),
+	} {
+		headerLen := int(b[0]&15) * 4
+		for n := range b {
+			var h frame.IPv4
+			if err := h.Decode(b[:n]); !errors.Is(err, frame.ErrTruncated) {
+				t.Errorf("%d of %d bytes: %v", n, len(b), err)
+			}
+			err := h.DecodeQuoted(b[:n])
+			if n < headerLen && !errors.Is(err, frame.ErrTruncated) || n >= headerLen && (err != nil || len(h.Payload) != n-headerLen) {
+				t.Errorf("quoted, %d of %d bytes: %v, payload of %d", n, len(b), err, len(h.Payload))
+			}
+		}
+	}
+}
+
+func TestICMPDecode(t *testing.T) {
+	b := serialize(t, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(0, 3), Id: 0xbe0f, Seq: 0xff01}, gopacket.Payload("odd"))
+	var m frame.ICMP
+	if err := m.Decode(b); err != nil {
+		t.Fatal(err)
+	}
+	if m.Type != frame.ICMPEchoReply || m.Code != 3 || m.ID != 0xbe0f || m.Seq != 0xff01 || !m.ChecksumOK ||
+		m.Checksum != binary.BigEndian.Uint16(b[2:]) || string(m.Body) != "odd" {
+		t.Errorf("%+v", m)
+	}
+	for i := range b {
+		bad := change(b, i, b[i]^0x10)
+		if err := m.Decode(bad); err != nil || m.ChecksumOK {
+			t.Errorf("byte %d changed: %v, checksum holds: %v", i, err, m.ChecksumOK)
+		}
+	}
+	for n := range b {
+		if err := m.Decode(b[:n]); (n < 8) != errors.Is(err, frame.ErrTruncated) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+// The second word of the header has a meaning for each type.
+func TestICMPErrorFields(t *testing.T) {
+	var m frame.ICMP
+	if err := m.Decode([]byte{3, frame.ICMPFragmentationNeeded, 0, 0, 0, 0, 0x05, 0x78}); err != nil || m.MTU() != 1400 {
+		t.Errorf("MTU %d, want 1400 (%v)", m.MTU(), err)
+	}
+	if err := m.Decode([]byte{3, frame.ICMPFragmentationNeeded, 0, 0, 0xff, 0xff, 0, 0}); err != nil || m.MTU() != 0 {
+		t.Errorf("MTU %d, want 0 (%v)", m.MTU(), err)
+	}
+	if err := m.Decode([]byte{5, 1, 0, 0, 198, 51, 100, 254}); err != nil || m.Gateway() != netip.MustParseAddr("198.51.100.254") {
+		t.Errorf("gateway %s (%v)", m.Gateway(), err)
+	}
+	if err := m.Decode([]byte{12, 0, 0, 0, 20, 1, 2, 3}); err != nil || m.Pointer() != 20 {
+		t.Errorf("pointer %d, want 20 (%v)", m.Pointer(), err)
+	}
+}
+
+func TestARP(t *testing.T) {
+	for _, a := range []frame.ARP{
+		{Operation: frame.ARPRequest, SenderMAC: srcMAC, SenderIP: src, TargetIP: dst},
+		{Operation: frame.ARPReply, SenderMAC: dstMAC, SenderIP: dst, TargetMAC: srcMAC, TargetIP: src},
+	} {
+		b, err := a.Marshal(frame.Broadcast)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) != 60 {
+			t.Errorf("a frame of %d bytes, want 60", len(b))
+		}
+		p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
+		if e := p.ErrorLayer(); e != nil || p.Metadata().Truncated {
+			t.Fatalf("gopacket: %v, truncated: %v", e, p.Metadata().Truncated)
+		}
+		eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
+		if eth.EthernetType != layers.EthernetTypeARP || !bytes.Equal(eth.SrcMAC, a.SenderMAC[:]) || !bytes.Equal(eth.DstMAC, frame.Broadcast[:]) {
+			t.Errorf("Ethernet header %+v", eth)
+		}
+		got := p.Layer(layers.LayerTypeARP).(*layers.ARP)
+		if got.AddrType != layers.LinkTypeEthernet || got.Protocol != layers.EthernetTypeIPv4 || got.HwAddressSize != 6 || got.ProtAddressSize != 4 ||
+			got.Operation != uint16(a.Operation) ||
+			!bytes.Equal(got.SourceHwAddress, a.SenderMAC[:]) || !bytes.Equal(got.SourceProtAddress, a.SenderIP.AsSlice()) ||
+			!bytes.Equal(got.DstHwAddress, a.TargetMAC[:]) || !bytes.Equal(got.DstProtAddress, a.TargetIP.AsSlice()) {
+			t.Errorf("gopacket: %+v, of %+v", got, a)
+		}
+		if !bytes.Equal(b[42:], make([]byte, 18)) {
+			t.Errorf("padding % x", b[42:])
+		}
+
+		// And back, from bytes that gopacket made.
+		var d frame.ARP
+		if err := d.Decode(serialize(t, got)); err != nil || d != a {
+			t.Errorf("%v, %+v, want %+v", err, d, a)
+		}
+		if err := d.Decode(b[14:]); err != nil || d != a {
+			t.Errorf("with padding: %v, %+v, want %+v", err, d, a)
+		}
+	}
+}
+
+func TestARPErrors(t *testing.T) {
+	good := frame.ARP{Operation: frame.ARPRequest, SenderMAC: srcMAC, SenderIP: src, TargetIP: dst}
+	b, err := good.Marshal(dstMAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = b[14 : 14+28]
+	var d frame.ARP
+	for n := range b {
+		if err := d.Decode(b[:n]); !errors.Is(err, frame.ErrTruncated) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	// Hardware and protocol type and both lengths have to be Ethernet's and IPv4's.
+	for i := range 6 {
+		if err := d.Decode(change(b, i, b[i]^4)); !errors.Is(err, frame.ErrMalformed) {
+			t.Errorf("byte %d changed: %v", i, err)
+		}
+	}
+	for _, bad := range []frame.ARP{
+		{SenderIP: netip.MustParseAddr("2001:db8::1"), TargetIP: dst},
+		{SenderIP: src, TargetIP: netip.MustParseAddr("::ffff:203.0.113.1")},
+		{SenderIP: src},
+	} {
+		if b, err := bad.Marshal(dstMAC); err == nil || b != nil {
+			t.Errorf("ARP from %v for %v: % x, error %v", bad.SenderIP, bad.TargetIP, b, err)
+		}
+	}
+}
+
+func TestDecodeAllocates(t *testing.T) {
+	full := template(t, baseEcho()).Patch(1)
+	arp, err := (&frame.ARP{Operation: frame.ARPReply, SenderIP: src, TargetIP: dst}).Marshal(dstMAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		e frame.Ethernet
+		h frame.IPv4
+		m frame.ICMP
+		a frame.ARP
+	)
+	if allocs := testing.AllocsPerRun(1000, func() {
+		// Bad frames come in floods, too: their errors cost nothing.
+		for _, n := range []int{len(full), 50, 30, 20, 10} {
+			if e.Decode(full[:n]) == nil && h.Decode(e.Payload) == nil {
+				_ = m.Decode(h.Payload)
+			}
+			if n >= 14 && h.DecodeQuoted(full[14:n]) == nil {
+				_ = m.Decode(h.Payload)
+			}
+		}
+		_ = a.Decode(arp[14:])
+		_ = a.Decode(arp[14:30])
+		_ = a.Decode(full[14:])
+	}); allocs != 0 {
+		t.Errorf("%v allocations, want 0", allocs)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	full := template(b, baseEcho()).Patch(1)
+	var (
+		e frame.Ethernet
+		h frame.IPv4
+		m frame.ICMP
+	)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(full)))
+	for b.Loop() {
+		if e.Decode(full) != nil || h.Decode(e.Payload) != nil || m.Decode(h.Payload) != nil || !m.ChecksumOK {
+			b.Fatal("the probe does not decode")
+		}
+	}
+}
+
+func FuzzEthernetDecode(f *testing.F) {
+	f.Add(template(f, baseEcho()).Patch(1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e frame.Ethernet
+		if err := e.Decode(b); (err == nil) != (len(b) >= 14) {
+			t.Fatalf("%d bytes: %v", len(b), err)
+		} else if err != nil {
+			return
+		}
+		again := append(append(e.Dst[:], e.Src[:]...), byte(e.Type>>8), byte(e.Type))
+		if !bytes.Equal(append(again, e.Payload...), b) {
+			t.Errorf("% x becomes %+v", b, e)
+		}
+	})
+}
+
+// checkIPv4 holds a decoded header against its bytes.
+func checkIPv4(t *testing.T, h *frame.IPv4, b []byte) {
+	t.Helper()
+	if b[0]>>4 != 4 || h.HeaderLen < 20 || h.HeaderLen > len(b) || h.HeaderLen > h.TotalLen {
+		t.Fatalf("%+v of % x", h, b)
+	}
+	if !bytes.HasPrefix(b[h.HeaderLen:], h.Payload) || h.HeaderLen+len(h.Payload) > h.TotalLen {
+		t.Errorf("payload % x of % x", h.Payload, b)
+	}
+	if h.ChecksumOK != (naive(b[:h.HeaderLen]) == 0) || h.Offset%8 != 0 || h.Offset > 65528 {
+		t.Errorf("%+v of % x", h, b)
+	}
+	// gopacket agrees wherever it accepts the header at all.
+	var ip layers.IPv4
+	if ip.DecodeFromBytes(b, gopacket.NilDecodeFeedback) != nil {
+		return
+	}
+	if !ip.SrcIP.Equal(h.Src.AsSlice()) || !ip.DstIP.Equal(h.Dst.AsSlice()) || uint8(ip.Protocol) != uint8(h.Protocol) ||
+		ip.TTL != h.TTL || ip.TOS != h.TOS || ip.Id != h.ID || int(ip.Length) != h.TotalLen || int(ip.IHL)*4 != h.HeaderLen ||
+		(ip.Flags&layers.IPv4DontFragment != 0) != h.DontFragment || (ip.Flags&layers.IPv4MoreFragments != 0) != h.MoreFragments ||
+		int(ip.FragOffset)*8 != h.Offset || !bytes.Equal(ip.Payload, h.Payload) {
+		t.Errorf("gopacket: %+v\nhere: %+v", ip, h)
+	}
+}
+
+func addIPv4(f *testing.F) {
+	f.Add(replyPacket(f))
+	f.Add(replyPacket(f)[:28])
+	f.Add(change(replyPacket(f), 2, 255, 255))
+}
+
+func FuzzIPv4Decode(f *testing.F) {
+	addIPv4(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var h frame.IPv4
+		if h.Decode(b) != nil {
+			return
+		}
+		checkIPv4(t, &h, b)
+		if len(h.Payload) != h.TotalLen-h.HeaderLen {
+			t.Errorf("payload of %d bytes, total length %d, header %d", len(h.Payload), h.TotalLen, h.HeaderLen)
+		}
+	})
+}
+
+func FuzzIPv4DecodeQuoted(f *testing.F) {
+	addIPv4(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var h, whole frame.IPv4
+		if err := h.DecodeQuoted(b); err != nil {
+			if whole.Decode(b) == nil {
+				t.Errorf("a packet, but no quote (%v): % x", err, b)
+			}
+			return
+		}
+		checkIPv4(t, &h, b)
+		if want := min(h.TotalLen, len(b)) - h.HeaderLen; len(h.Payload) != want {
+			t.Errorf("payload of %d bytes, want %d", len(h.Payload), want)
+		}
+	})
+}
+
+func FuzzICMPDecode(f *testing.F) {
+	f.Add(replyPacket(f)[20:])
+	f.Add([]byte{3, 4, 0, 0, 0, 0, 5, 0x78})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var m frame.ICMP
+		if err := m.Decode(b); (err == nil) != (len(b) >= 8) {
+			t.Fatalf("%d bytes: %v", len(b), err)
+		} else if err != nil {
+			return
+		}
+		if m.ChecksumOK != (naive(b) == 0) || !bytes.Equal(m.Body, b[8:]) || m.Type != frame.ICMPType(b[0]) || m.Code != b[1] ||
+			m.Gateway() != netip.AddrFrom4([4]byte(b[4:8])) || m.Pointer() != b[4] || m.MTU() != int(b[6])<<8+int(b[7]) ||
+			m.ID != binary.BigEndian.Uint16(b[4:]) || m.Seq != binary.BigEndian.Uint16(b[6:]) {
+			t.Errorf("% x becomes %+v", b, m)
+		}
+		_ = m.Type.String()
+	})
+}
+
+func FuzzARPDecode(f *testing.F) {
+	a := frame.ARP{Operation: frame.ARPRequest, SenderMAC: srcMAC, SenderIP: src, TargetIP: dst}
+	b, err := a.Marshal(dstMAC)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b[14:])
+	f.Add(b[14:41])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var a frame.ARP
+		if a.Decode(b) != nil {
+			return
+		}
+		again, err := a.Marshal(a.TargetMAC)
+		if err != nil || !bytes.Equal(again[14:42], b[:28]) {
+			t.Errorf("% x becomes %+v becomes % x, %v", b, a, again, err)
+		}
+	})
+}

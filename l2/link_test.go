@@ -1,0 +1,493 @@
+//go:build linux
+
+package l2
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/internal/lab"
+	"github.com/l2ping/l2ping/internal/lab/labtest"
+	"github.com/l2ping/l2ping/internal/sock"
+)
+
+func openLink(t testing.TB, n *lab.Namespace, cfg *LinkConfig) *Link {
+	t.Helper()
+	ifc := lookUp(t, n, "eth0")
+	var l *Link
+	inside(t, n, func() {
+		var err error
+		l, err = OpenLink(ifc, cfg)
+		must(t, err)
+	})
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// experimental is an EtherType that no stack answers (IEEE 802, local experiments).
+const experimental = 0x88b5
+
+// frameOf is a frame of so many bytes from the near to the far end.
+func frameOf(pair *lab.Pair, length int) []byte {
+	b := append(append([]byte{}, pair.FarMAC...), pair.NearMAC...)
+	b = binary.BigEndian.AppendUint16(b, experimental)
+	for len(b) < length {
+		b = append(b, byte(len(b)))
+	}
+	return b[:length]
+}
+
+// eachLink runs a test on a link with ids of its own, where the kernel has
+// those, and on one that counts.
+func eachLink(t *testing.T, f func(t *testing.T, pair *lab.Pair, l *Link)) {
+	for _, cfg := range []*LinkConfig{nil, {countIDs: true}} {
+		name := "default"
+		if cfg != nil {
+			name = "counted"
+		}
+		t.Run(name, func(t *testing.T) {
+			pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+			l := openLink(t, pair.Near, cfg)
+			t.Logf("ids are counted: %v", l.CountsIDs())
+			if cfg != nil && !l.CountsIDs() {
+				t.Error("told to count, it does not")
+			}
+			f(t, pair, l)
+		})
+	}
+}
+
+func TestLinkSend(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		far := newStation(t, pair.Far, "eth0")
+		for _, n := range []int{15, 42, 59, 60, 61, 98, 1513, 1514} {
+			sent := frameOf(pair, n)
+			before := bytes.Clone(sent)
+			if err := l.Send(sent, uint32(n)); err != nil {
+				t.Fatalf("%d bytes: %v", n, err)
+			}
+			if got := far.receive(); !bytes.Equal(got, before) {
+				t.Errorf("sent     % x\nreceived % x", before, got)
+			}
+			if !bytes.Equal(sent, before) {
+				t.Error("the caller's frame has changed")
+			}
+		}
+	})
+}
+
+// A link hears nothing but its stamps.
+func TestLinkHearsNothing(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		near, far := newStation(t, pair.Near, "eth0"), newStation(t, pair.Far, "eth0")
+		b := frameOf(pair, 60)
+		copy(b, pair.NearMAC)
+		far.send(b)
+		near.receive() // so it has arrived
+		if n, _, err := unix.Recvfrom(l.FD(), make([]byte, 100), unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+	})
+}
+
+// A window is the time in which a frame was sent, and so was stamped: veth has no
+// queue, the driver has the frame before sendmsg returns.
+type window struct{ from, to int64 }
+
+// A sender sends and keeps the windows of what was sent.
+type sender struct {
+	t       *testing.T
+	pair    *lab.Pair
+	l       *Link
+	windows map[uint32]window
+}
+
+func newSender(t *testing.T, pair *lab.Pair, l *Link) *sender {
+	return &sender{t: t, pair: pair, l: l, windows: map[uint32]window{}}
+}
+
+func (s *sender) send(id uint32) {
+	s.t.Helper()
+	s.sendLength(id, 60, nil)
+}
+
+func (s *sender) sendLength(id uint32, length int, want error) {
+	s.t.Helper()
+	from := time.Now().UnixNano()
+	err := s.l.Send(frameOf(s.pair, length), id)
+	if !errors.Is(err, want) {
+		s.t.Fatalf("sending %d bytes: %v, want %v", length, err, want)
+	}
+	if err == nil {
+		s.windows[id] = window{from, time.Now().UnixNano()}
+	}
+}
+
+// check reads stamps until there are two for each of ids, at both points, each
+// within its frame's window. Further stamps may be of no frame but those.
+func (s *sender) check(ids ...uint32) {
+	s.t.Helper()
+	p, err := sock.NewPoller()
+	must(s.t, err)
+	defer p.Close()
+	type key struct {
+		id    uint32
+		point StampPoint
+	}
+	got := map[key]int64{}
+	stamps := make([]Stamp, MinStamps)
+	for deadline := time.Now().Add(patience); len(got) < 2*len(ids); {
+		n, _, err := s.l.ReadStamps(stamps)
+		must(s.t, err)
+		for _, st := range stamps[:n] {
+			k := key{st.ID, st.Point}
+			if _, twice := got[k]; twice || !slices.Contains(ids, st.ID) {
+				s.t.Fatalf("a stamp of id %d at %v, which nobody asked for or which was there; have %v", st.ID, st.Point, got)
+			}
+			got[k] = st.Time
+		}
+		if n > 0 {
+			continue
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			s.t.Fatalf("of ids %v: after %v only %v", ids, patience, got)
+		}
+		must(s.t, p.Wait(left, s.l.FD()))
+	}
+	for _, id := range ids {
+		sched, driver, w := got[key{id, StampSched}], got[key{id, StampDriver}], s.windows[id]
+		if w.from > sched || sched > driver || driver > w.to {
+			s.t.Errorf("id %d: sent from %d, sched %d, driver %d, sent to %d (in ns, from the first: %d, %d, %d)",
+				id, w.from, sched, driver, w.to, sched-w.from, driver-w.from, w.to-w.from)
+		}
+	}
+}
+
+func TestLinkStamps(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		s := newSender(t, pair, l)
+		// Ids are the caller's: they neither begin at 0 nor follow each other.
+		ids := []uint32{7, 0, 1<<32 - 1, 3, 1 << 31, 65536, 12, 11, 10, 1, 0xdeadbeef, 65535, 2}
+		for _, id := range ids {
+			s.send(id)
+			s.check(id)
+		}
+		// Many at once.
+		for i := range ids {
+			ids[i] += 1000
+			s.send(ids[i])
+		}
+		s.check(ids...)
+	})
+}
+
+// ReadStamps tells whether there may be more than it has given.
+func TestLinkStampsMore(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		s := newSender(t, pair, l)
+		stamps := make([]Stamp, MinStamps)
+		if n, more, err := l.ReadStamps(stamps); n != 0 || more || err != nil {
+			t.Errorf("before anything was sent: %d, %v, %v", n, more, err)
+		}
+		for id := range uint32(MinStamps/2 + 1) {
+			s.send(id)
+		}
+		// On veth both stamps are there when Send returns.
+		if n, more, err := l.ReadStamps(stamps); n != MinStamps || !more || err != nil {
+			t.Errorf("of %d stamps: %d, %v, %v", MinStamps+2, n, more, err)
+		}
+		if n, more, err := l.ReadStamps(stamps); n != 2 || more || err != nil {
+			t.Errorf("of 2 stamps: %d, %v, %v", n, more, err)
+		}
+	})
+}
+
+// Errors of Send take no id away from the frames after them, nor give one twice.
+func TestLinkStampsAfterErrors(t *testing.T) {
+	for name, fail := range map[string]func(*sender, uint32){
+		"far too long": func(s *sender, id uint32) { s.sendLength(id, 3000, unix.EMSGSIZE) },
+		// The kernel allows for a VLAN tag at first and looks again after it has
+		// counted the frame (packet_snd).
+		"too long by one":   func(s *sender, id uint32) { s.sendLength(id, 1515, unix.EMSGSIZE) },
+		"too long by a tag": func(s *sender, id uint32) { s.sendLength(id, 1518, unix.EMSGSIZE) },
+		"too long by more":  func(s *sender, id uint32) { s.sendLength(id, 1519, unix.EMSGSIZE) },
+		"too short":         func(s *sender, id uint32) { s.sendLength(id, 5, unix.EINVAL) },
+		"empty":             func(s *sender, id uint32) { s.sendLength(id, 0, unix.EINVAL) },
+		"down": func(s *sender, id uint32) {
+			must(s.t, s.pair.Near.SetDown("eth0"))
+			s.sendLength(id, 60, unix.ENETDOWN)
+			must(s.t, s.pair.SetUp())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+				s := newSender(t, pair, l)
+				for round := range uint32(3) {
+					first := 100 * round
+					s.send(first + 1)
+					s.send(first + 2)
+					s.check(first+1, first+2)
+					fail(s, first+3)
+					fail(s, first+4)
+					s.send(first + 5)
+					fail(s, first+6)
+					fail(s, first+7)
+					s.l.drain(t)
+					s.send(first + 8)
+					s.send(first + 9)
+					s.check(first+8, first+9)
+				}
+			})
+		})
+	}
+}
+
+// drain reads what stamps are there.
+func (l *Link) drain(t *testing.T) {
+	t.Helper()
+	stamps := make([]Stamp, MinStamps)
+	for more := true; more; {
+		var err error
+		_, more, err = l.ReadStamps(stamps)
+		must(t, err)
+	}
+}
+
+// Stamps that were not read before an error belong to the frames before it.
+func TestLinkStampsUnread(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		s := newSender(t, pair, l)
+		for id := range uint32(5) {
+			s.send(id)
+		}
+		s.sendLength(99, 5, unix.EINVAL)
+		var ids []uint32
+		for id := range uint32(8) {
+			ids = append(ids, 1000+id)
+			s.send(1000 + id)
+		}
+		if !l.CountsIDs() {
+			// Here the error was no reason to give up those before it.
+			ids = append(ids, 0, 1, 2, 3, 4)
+		}
+		s.check(ids...)
+	})
+}
+
+// A frame that the qdisc drops was counted.
+func TestLinkStampsQueueFull(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		s := newSender(t, pair, l)
+		s.send(1)
+		s.check(1)
+		dropAll(t, pair.Near)
+		from := time.Now().UnixNano()
+		for id := uint32(10); id < 13; id++ {
+			s.sendLength(id, 60, unix.ENOBUFS)
+		}
+		to := time.Now().UnixNano()
+		stamps := make([]Stamp, MinStamps)
+		n, _, err := l.ReadStamps(stamps)
+		must(t, err)
+		for i, st := range stamps[:n] {
+			if st.ID != uint32(10+i) || st.Point != StampSched || st.Time < from || st.Time > to {
+				t.Errorf("of a frame that was dropped: %+v", st)
+			}
+		}
+		must(t, delQdisc(pair.Near))
+		s.send(20)
+		s.send(21)
+		s.check(20, 21)
+	})
+}
+
+// qdisc sends a request about eth0's root qdisc.
+func qdisc(n *lab.Namespace, typ, flags int, attrs ...*nl.RtAttr) error {
+	index, err := n.Index("eth0")
+	if err != nil {
+		return err
+	}
+	return n.Do(func() error {
+		req := nl.NewNetlinkRequest(typ, flags|unix.NLM_F_ACK)
+		req.AddData(&nl.TcMsg{Family: unix.AF_UNSPEC, Ifindex: int32(index), Handle: 1 << 16, Parent: netlink.HANDLE_ROOT})
+		for _, a := range attrs {
+			req.AddData(a)
+		}
+		if _, err := req.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+			return fmt.Errorf("qdisc of eth0: %w", err)
+		}
+		return nil
+	})
+}
+
+func delQdisc(n *lab.Namespace) error { return qdisc(n, unix.RTM_DELQDISC, 0) }
+
+// dropAll gives eth0 a queue that is always full: a pfifo of no packets.
+func dropAll(t *testing.T, n *lab.Namespace) {
+	t.Helper()
+	must(t, qdisc(n, unix.RTM_NEWQDISC, unix.NLM_F_CREATE|unix.NLM_F_EXCL,
+		nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("pfifo")), nl.NewRtAttr(nl.TCA_OPTIONS, make([]byte, 4))))
+}
+
+// A send buffer that is full refuses a frame before it is counted. What fills it is
+// a qdisc that lets next to nothing through.
+func TestLinkStampsBufferFull(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		const rate, burst = 1000, 2000 // bytes a second, bytes
+		index, err := pair.Near.Index("eth0")
+		must(t, err)
+		must(t, pair.Near.Handle().QdiscAdd(&netlink.Tbf{
+			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: 1 << 16, Parent: netlink.HANDLE_ROOT},
+			Rate:       rate, Limit: 1 << 20, Buffer: netlink.Xmittime(rate, burst),
+		}))
+		must(t, unix.SetsockoptInt(l.FD(), unix.SOL_SOCKET, unix.SO_SNDBUF, 1))
+		s := newSender(t, pair, l)
+		sent := uint32(0)
+		for ; ; sent++ {
+			err := l.Send(frameOf(pair, 1514), sent)
+			if errors.Is(err, unix.EAGAIN) {
+				break
+			}
+			must(t, err)
+			if sent > 1000 {
+				t.Fatal("the buffer of 4.5 kB never gets full")
+			}
+		}
+		for id := range uint32(3) {
+			s.sendLength(5000+id, 1514, unix.EAGAIN)
+		}
+		l.drain(t)
+		must(t, delQdisc(pair.Near))
+		s.send(6000)
+		s.send(6001)
+		s.check(6000, 6001)
+	})
+}
+
+// The error queue is bounded; what it has no room for is lost, and nothing else.
+func TestLinkQueueBytes(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	for _, countIDs := range []bool{false, true} {
+		l := openLink(t, pair.Near, &LinkConfig{QueueBytes: 1, countIDs: countIDs})
+		s := newSender(t, pair, l)
+		for id := range uint32(100) {
+			s.send(100 + id)
+		}
+		stamps := make([]Stamp, MinStamps)
+		n, more, err := l.ReadStamps(stamps)
+		if n == 0 || more || err != nil {
+			t.Errorf("%d stamps, %v, %v, want some", n, more, err)
+		}
+		for _, st := range stamps[:n] {
+			if w := s.windows[st.ID]; st.Time < w.from || st.Time > w.to {
+				t.Errorf("%+v, sent in %+v", st, w)
+			}
+		}
+		s.send(1)
+		s.check(1)
+	}
+}
+
+func TestLinkNoStamps(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	l := openLink(t, pair.Near, &LinkConfig{NoStamps: true})
+	far := newStation(t, pair.Far, "eth0")
+	must(t, l.Send(frameOf(pair, 60), 1))
+	far.receive()
+	if n, more, err := l.ReadStamps(nil); n != 0 || more || err != nil {
+		t.Errorf("%d, %v, %v", n, more, err)
+	}
+	// Nor are there any in the kernel.
+	if _, _, err := unix.Recvfrom(l.FD(), nil, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("error queue: %v", err)
+	}
+}
+
+func TestLinkGone(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		must(t, pair.Near.DeleteLink("eth0"))
+		if err := l.Send(frameOf(pair, 60), 1); err != unix.ENXIO {
+			t.Errorf("%v, want ENXIO, bare", err)
+		}
+		if n, _, err := l.ReadStamps(make([]Stamp, MinStamps)); n != 0 || err != nil {
+			t.Errorf("%d stamps, %v", n, err)
+		}
+	})
+}
+
+func TestOpenLinkErrors(t *testing.T) {
+	ns := labtest.NewNamespace(t)
+	inside(t, ns, func() {
+		l, err := OpenLink(&Interface{Index: 4711, Name: "gone0"}, nil)
+		if l != nil || !errors.Is(err, unix.ENODEV) || err.Error() != "open packet socket on gone0: no such device" {
+			t.Errorf("%v, %v", l, err)
+		}
+	})
+}
+
+func TestLinkClose(t *testing.T) {
+	pair := labtest.NewPair(t, nil)
+	l := openLink(t, pair.Near, nil)
+	for i := range 2 {
+		if err := l.Close(); err != nil {
+			t.Errorf("Close %d: %v", i+1, err)
+		}
+	}
+	if err := l.Send(frameOf(pair, 60), 1); err != unix.EBADF {
+		t.Errorf("Send after Close: %v", err)
+	}
+}
+
+func TestLinkAllocates(t *testing.T) {
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
+		b := frameOf(pair, 98)
+		stamps := make([]Stamp, MinStamps)
+		var id uint32
+		if allocs := testing.AllocsPerRun(500, func() {
+			id++
+			if err := l.Send(b, id); err != nil {
+				panic(err)
+			}
+			if n, _, err := l.ReadStamps(stamps); n != 2 || err != nil || stamps[0].ID != id {
+				panic(fmt.Sprint(n, err, stamps[:n]))
+			}
+			_ = l.Send(nil, id)
+		}); allocs != 0 {
+			t.Errorf("%v allocations a frame, want 0", allocs)
+		}
+	})
+}
+
+func BenchmarkLinkSend(b *testing.B) {
+	for _, countIDs := range []bool{false, true} {
+		b.Run(fmt.Sprintf("counted=%v", countIDs), func(b *testing.B) {
+			pair := labtest.NewPair(b, &lab.PairConfig{Silent: true})
+			l := openLink(b, pair.Near, &LinkConfig{countIDs: countIDs})
+			f := frameOf(pair, 98)
+			stamps := make([]Stamp, MinStamps)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := l.Send(f, 1); err != nil {
+					b.Fatal(err)
+				}
+				if _, _, err := l.ReadStamps(stamps); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
