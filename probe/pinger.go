@@ -240,7 +240,7 @@ func (s sockets) Wait(d time.Duration, stamps bool) error {
 func (p *Pinger) Run(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		if p.ran.Swap(true) {
-			yield(Event{}, errors.New("the pinger has run already"))
+			yield(Event{}, errors.New("the pinger has run already, or was closed"))
 			return
 		}
 		defer p.Close() // also when the loop's body panics
@@ -345,6 +345,7 @@ func (p *Pinger) Statistics() Statistics { return p.engine.snapshot() }
 
 // Close ends what New has opened. Run does it by itself.
 func (p *Pinger) Close() error {
+	p.ran.Store(true)
 	p.closing.Do(func() {
 		var sockets []io.Closer
 		if p.in != nil {

@@ -1,0 +1,126 @@
+//go:build linux
+
+package probe
+
+import (
+	"testing"
+	"time"
+
+	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/l2"
+)
+
+// A cycle sends a probe, and a millisecond later brings its stamps and its
+// reply.
+type cycle struct {
+	*still
+	reply  []byte
+	events []Event
+	frames [1]capture.Frame
+	stamps [2]l2.Stamp
+}
+
+func newCycle(t testing.TB) *cycle {
+	c := &cycle{still: newStill(t, settings{interval: 10 * time.Millisecond, sent: true})}
+	c.step()
+	c.reply = replyTo(c.still.frames[0]).bytes()
+	c.still.forget = true
+	c.events = make([]Event, 0, 64)
+	c.answer()
+	return c
+}
+
+func (c *cycle) send() {
+	c.pass(time.Duration(c.next - c.at.mono))
+	c.step()
+	c.still.events.flush()
+}
+
+// answer answers the probe that left last, by the one reply with other numbers
+// in it.
+func (c *cycle) answer() {
+	n := c.stats.Sent
+	sent := c.at.wall
+	c.pass(time.Millisecond)
+	b := c.reply
+	b[icmpAt+6], b[icmpAt+7] = byte(n>>8), byte(n)
+	for i := range 8 {
+		b[icmpAt+16+i] = byte(n >> (56 - 8*i))
+	}
+	b[icmpAt+2], b[icmpAt+3] = 0, 0
+	sum := slowChecksum(b[icmpAt:])
+	b[icmpAt+2], b[icmpAt+3] = byte(sum>>8), byte(sum)
+	c.stamps = [2]l2.Stamp{
+		{ID: uint32(n), Point: l2.StampSched, Time: sent + int64(toSched)},
+		{ID: uint32(n), Point: l2.StampDriver, Time: sent + int64(toDriver)},
+	}
+	c.stampsIn = c.stamps[:]
+	c.frames[0] = capture.Frame{Data: b, Length: len(b), Arrival: c.at.wall - int64(toUser)}
+	c.incoming = c.frames[:]
+	c.step()
+	c.still.events.flush()
+}
+
+// read takes what was told.
+func (c *cycle) read() { c.events, _ = c.still.events.read(c.events[:0]) }
+
+func (c *cycle) check(t testing.TB) {
+	t.Helper()
+	s := c.snapshot()
+	if s.Received != s.Sent || s.Stamps[l2.StampDriver] != s.Sent || s.RTT.Max != time.Millisecond-toDriver-toUser {
+		t.Fatalf("of %d sent %d were received, %v by their stamps, RTT up to %v", s.Sent, s.Received, s.Stamps, s.RTT.Max)
+	}
+}
+
+func TestSendDoesNotAllocate(t *testing.T) {
+	c := newCycle(t)
+	before := c.snapshot().Sent
+	if n := testing.AllocsPerRun(1000, func() {
+		c.send()
+		c.read()
+	}); n != 0 {
+		t.Errorf("a step that sends a probe allocates %v times", n)
+	}
+	if sent := c.snapshot().Sent - before; sent != 1001 {
+		t.Errorf("%d probes were sent in 1001 steps", sent)
+	}
+}
+
+func TestReplyDoesNotAllocate(t *testing.T) {
+	c := newCycle(t)
+	c.read()
+	if n := testing.AllocsPerRun(1000, func() {
+		c.send()
+		c.answer()
+		c.read()
+		if len(c.events) != 2 || c.events[0].Kind != Sent || c.events[1].Kind != Replied || c.events[1].Reply.RTTSource != l2.StampDriver {
+			t.Fatalf("%d events", len(c.events))
+		}
+	}); n != 0 {
+		t.Errorf("steps that send a probe and settle its reply allocate %v times", n)
+	}
+	c.check(t)
+}
+
+func BenchmarkSendProbe(b *testing.B) {
+	c := newCycle(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.send()
+		c.read()
+	}
+}
+
+// BenchmarkPairReply has the sending of the probe in it, and the checksum that
+// the test computes over the reply.
+func BenchmarkPairReply(b *testing.B) {
+	c := newCycle(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		c.send()
+		c.answer()
+		c.read()
+	}
+	b.StopTimer()
+	c.check(b)
+}
