@@ -203,7 +203,13 @@ func (e *engine) done(now instant) bool {
 
 // sending tells whether another probe is to be sent.
 func (e *engine) sending() bool {
-	return e.count == 0 || e.deadline != 0 || e.stats.Sent < e.count
+	if e.count == 0 {
+		return true
+	}
+	if e.deadline != 0 {
+		return e.stats.Received+e.stats.Late < e.count
+	}
+	return e.stats.Sent < e.count
 }
 
 // wait is the time until something is due.

@@ -165,6 +165,11 @@ func (e *engine) pairError(got instant, ip *frame.IPv4, icmp *frame.ICMP) bool {
 	if !f.Notice {
 		e.acknowledge(p)
 	}
+	// Replies that came before it are told before it.
+	if len(e.held) > 0 {
+		e.readStamps()
+		e.settle(got)
+	}
 	e.fail(p, got, f)
 	return true
 }

@@ -466,12 +466,56 @@ func TestTable(t *testing.T) {
 	}
 	var found []uint64
 	for n := range uint64(1100) {
-		if p := table.get(n); p != nil && p.n == n {
-			found = append(found, n)
+		if p := table.get(n); p != nil {
+			found = append(found, p.n)
 		}
 	}
 	if len(found) != 64 || found[0] != 937 || !slices.IsSorted(found) {
 		t.Errorf("remembered are %v", found)
+	}
+}
+
+// TestTableTooSmall: a probe that is forgotten while it is out is lost, and
+// counted so.
+func TestTableTooSmall(t *testing.T) {
+	w := newStill(t, settings{interval: time.Millisecond, timeout: time.Minute})
+	w.table = newTable(1)
+	for range 100 {
+		w.step()
+		checkInvariants(t, w.engine)
+		w.pass(time.Millisecond)
+	}
+	if s := w.snapshot(); s.Sent != 100 || s.Lost != 36 || s.Pending != 64 {
+		t.Errorf("statistics are %+v", s)
+	}
+	w.pass(time.Minute)
+	w.step()
+	if s := w.snapshot(); s.Lost < 100 {
+		t.Errorf("after the timeout %d are lost", s.Lost)
+	}
+}
+
+// TestTimeoutWithinStep has time go on while the engine reads: what may have
+// come since is read before anything is given up.
+func TestTimeoutWithinStep(t *testing.T) {
+	const tick = 10 * time.Microsecond
+	w := newStill(t, settings{timeout: 500 * time.Millisecond})
+	w.step()
+	sent := w.at
+	w.pass(500*time.Millisecond - tick)
+	w.now = func() instant {
+		now := w.at
+		w.pass(tick)
+		return now
+	}
+	w.step()
+	if s := w.snapshot(); s.Lost != 0 {
+		t.Fatalf("lost at a moment from which nothing was read")
+	}
+	w.incoming = []capture.Frame{{Data: replyTo(w.frames[0]).bytes(), Arrival: sent.wall + int64(500*time.Millisecond-tick)}}
+	w.step()
+	if s := w.snapshot(); s.Received != 1 || s.Lost != 0 {
+		t.Errorf("received %d, lost %d", s.Received, s.Lost)
 	}
 }
 

@@ -516,8 +516,21 @@ func TestRunEnds(t *testing.T) {
 	})
 	t.Run("at its deadline", func(t *testing.T) {
 		p := pinger(t, pair.Near, Config{Target: pair.FarIP, Interval: time.Millisecond, Deadline: 30 * time.Millisecond})
-		if _, _, s := replied(t, events(t, p)); s.Sent == 0 {
-			t.Error("nothing was sent")
+		before := p.engine.now().mono // however long ago New was
+		var last Event
+		for ev, err := range p.Run(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ev.Kind == Start {
+				if began := p.engine.deadline - int64(p.cfg.Deadline); began < before || began > p.engine.now().mono {
+					t.Errorf("the deadline counts from %d, not from the start of the run at %d", began, before)
+				}
+			}
+			last = ev
+		}
+		if last.Kind != Summary || last.Statistics.Sent == 0 {
+			t.Errorf("the last event is %+v", last)
 		}
 		closed(t, p)
 	})

@@ -61,6 +61,7 @@ func TestSkipped(t *testing.T) {
 		{"on a place", 10 * time.Millisecond, 250 * time.Millisecond, 25, 260 * time.Millisecond},
 		{"a day", 10 * time.Millisecond, 24 * time.Hour, 8_640_000, 24*time.Hour + 10*time.Millisecond},
 		{"less than a long interval", time.Second, 900 * time.Millisecond, 0, time.Second},
+		{"just a long interval", time.Second, time.Second, 0, time.Second},
 		{"more than a long interval", time.Second, 2500 * time.Millisecond, 2, 3 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -288,6 +289,7 @@ func TestSentEvents(t *testing.T) {
 			}
 			return nil
 		}
+		time.Sleep(123 * time.Millisecond) // no part of the run's duration
 		w.expect("1 sent", "1 replied", "2 sent", "2 local error")
 		for _, ev := range w.log {
 			if ev.Address != farIP {

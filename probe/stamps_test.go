@@ -269,7 +269,7 @@ func TestStampsOfLostProbes(t *testing.T) {
 }
 
 // TestManyAtOnce has more frames and more stamps come at once than one read
-// takes.
+// takes, and has them read after the timeout, though they came before.
 func TestManyAtOnce(t *testing.T) {
 	const count = 200
 	inWorld(t, settings{count: count, interval: time.Millisecond}, func(t *testing.T, w *world) {
@@ -283,7 +283,7 @@ func TestManyAtOnce(t *testing.T) {
 		}
 		w.oversleep = func() time.Duration {
 			if len(w.left) == count {
-				return 50 * time.Millisecond
+				return 3 * time.Second
 			}
 			return 0
 		}
