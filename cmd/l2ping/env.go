@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"strings"
@@ -37,6 +38,9 @@ type env struct {
 
 func newEnv() *env {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal asks for the summary; a second one ends a command that
+	// cannot print it, because nobody reads what it prints.
+	context.AfterFunc(ctx, stop)
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)
 	self, err := os.Executable()
@@ -58,15 +62,45 @@ func run(e *env, args []string) int {
 	root := newRoot(e)
 	root.SetArgs(args)
 	root.SetIn(e.stdin)
-	root.SetOut(e.stdout)
+	help := &helpOutput{w: e.stdout}
+	root.SetOut(help)
 	root.SetErr(e.stderr)
-	if err := root.ExecuteContext(e.interrupted); err != nil {
+	err := root.ExecuteContext(e.interrupted)
+	if err == nil {
+		err = outputError(help.err)
+	}
+	if err != nil {
 		if !errors.Is(err, errSaid) {
 			fmt.Fprintf(e.stderr, "l2ping: %s\n", e.explain(err))
 		}
 		return exitError
 	}
 	return e.exit
+}
+
+// helpOutput keeps the error of what cobra prints: help, about whose end it says
+// something of its own.
+type helpOutput struct {
+	w   io.Writer
+	err error
+}
+
+func (h *helpOutput) Write(b []byte) (int, error) {
+	if _, err := h.w.Write(b); err != nil && h.err == nil {
+		h.err = err
+	}
+	return len(b), nil
+}
+
+// outputError says that standard output did not take what was printed.
+func outputError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err // it is nobody's file
+	}
+	return fmt.Errorf("write the output: %w", err)
 }
 
 // errSaid is an error that was told already.

@@ -22,6 +22,9 @@ func lookUp(ctx context.Context, host string) (netip.Addr, error) {
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
 	if err != nil {
+		if other := (*net.AddrError)(nil); errors.As(err, &other) {
+			return netip.Addr{}, fmt.Errorf("%s has no IPv4 address (IPv6 is not supported so far)", host)
+		}
 		var dns *net.DNSError
 		if errors.As(err, &dns) {
 			return netip.Addr{}, fmt.Errorf("unknown host %q: %s", host, dns.Err)

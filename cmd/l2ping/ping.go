@@ -61,7 +61,7 @@ func (f *pingFlags) add(cmd *cobra.Command) {
 		fl.VarP(&number{value: value, min: least, max: most}, name, short, usage)
 	}
 	fl.VarP(&f.interval, "interval", "d", "`time` between probes, such as 10ms or 0.2 seconds (1s)")
-	number(&f.count, "count", "c", "end after so `many` probes", 1, math.MaxInt64)
+	number(&f.count, "count", "c", "end after so many `probes`", 1, math.MaxInt64)
 	fl.VarP(&f.deadline, "deadline", "w", "end after that `time`; with -c wait for that many replies")
 	fl.VarP(&f.timeout, "timeout", "W", "`time` after which a probe is lost (2s)")
 	number(&f.size, "size", "s", "data `bytes` (56)", 0, frame.MaxEchoData)
@@ -120,7 +120,7 @@ func (f *pingFlags) config(cmd *cobra.Command) (probe.Config, error) {
 		Broadcast:   f.broadcast,
 		Filter:      f.filter,
 		Timestamps:  f.timestamps,
-		Sent:        f.outstanding || f.json && f.verbose,
+		Sent:        f.json && f.verbose || !f.json && f.outstanding,
 	}
 	if cmd.Flags().Changed("size") {
 		cfg.DataLen = new(int(f.size))
@@ -167,7 +167,7 @@ func (e *env) ping(cmd *cobra.Command, f *pingFlags, host string) error {
 			return err
 		}
 		if err := r.Event(&event); err != nil {
-			return fmt.Errorf("write the output: %w", err)
+			return outputError(err)
 		}
 	}
 	s := p.Statistics()

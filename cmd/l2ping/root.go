@@ -74,15 +74,18 @@ func newHelp() *cobra.Command {
 }
 
 func newVersion(e *env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(e.stdout, "l2ping %s\n", buildVersion())
-			return err
+			return outputError(err)
 		},
 	}
+	cmd.DisableFlagsInUseLine = true
+	cmd.Flags().BoolP("help", "h", false, "print this")
+	return cmd
 }
 
 // version is set by the linker, from git.

@@ -62,5 +62,5 @@ func (e *env) route(cmd *cobra.Command, flags *sourceFlags, host string) error {
 		e.exit = exitNoReply
 	}
 	_, err = io.WriteString(e.stdout, render.Route(d, host, ifc == nil))
-	return err
+	return outputError(err)
 }

@@ -68,7 +68,11 @@ func (n *number) String() string {
 func (*number) Type() string { return "number" }
 
 func (n *number) Set(s string) error {
-	v, err := strconv.ParseUint(s, 0, 64)
+	base, digits := 10, s
+	if len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X") {
+		base, digits = 16, s[2:]
+	}
+	v, err := strconv.ParseUint(digits, base, 64)
 	if err != nil || v < n.min || v > n.max {
 		return fmt.Errorf("not a number from %d to %d", n.min, n.max)
 	}

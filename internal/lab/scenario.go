@@ -245,15 +245,15 @@ var eventFields = map[string][]string{
 	"start": {
 		"version", "interface", "target", "address", "source", "source_mac", "next_hop",
 		"next_hop.address", "next_hop.mac", "next_hop.state", "next_hop.how", "next_hop.resolve_ns",
-		"mtu", "id", "size", "filter", "timestamps", "cookie_bytes",
+		"mtu", "id", "size", "filter", "filter_reason", "timestamps", "cookie_bytes",
 	},
 	"sent": {"version", "address", "seq"},
 	"reply": {
 		"version", "address", "seq", "state", "from", "from_mac", "ttl", "tos", "vlan", "bytes",
 		"rtt_ns", "rtt_source", "budget", "budget.send_ns", "budget.queue_ns", "budget.wire_ns",
-		"budget.receive_ns", "corrupted",
+		"budget.receive_ns", "corrupted", "truncated", "wrong_byte",
 	},
-	"error": {"version", "address", "seq", "from", "icmp_type", "icmp_code", "message", "mtu"},
+	"error": {"version", "address", "seq", "from", "icmp_type", "icmp_code", "message", "reason", "mtu", "late"},
 	"lost":  {"version", "address", "seq"},
 	"summary": {
 		"version", "address", "sent", "received", "lost", "late", "duplicates", "reordered", "errors",
@@ -262,7 +262,7 @@ var eventFields = map[string][]string{
 		"jitter_ns", "budget_ns", "budget_ns.send", "budget_ns.queue", "budget_ns.wire",
 		"budget_ns.receive", "stamps", "stamps.hardware", "stamps.driver", "stamps.sched",
 		"stamps.user", "timer_error_ns", "timer_error_ns.p50", "timer_error_ns.p99",
-		"kernel_drops", "events_dropped",
+		"kernel_drops", "events_dropped", "late_errors", "skipped",
 	},
 }
 

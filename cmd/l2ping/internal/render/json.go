@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/probe"
@@ -178,6 +179,8 @@ func (j *JSON) start(head jsonHead, s *probe.Started) jsonStart {
 	}
 	if n.Known() {
 		o.NextHop.MAC = n.MAC.String()
+	}
+	if n.How != arp.HowNone {
 		o.NextHop.ResolveNS = new(n.Took.Nanoseconds())
 	}
 	return o

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/probe"
@@ -63,7 +64,7 @@ func (t *Text) Event(e *probe.Event) error {
 			t.printf("no answer yet for icmp_seq=%d\n", uint16(e.Seq-1))
 		}
 	case probe.Replied:
-		if e.Reply.State == probe.StateReplied {
+		if e.Reply.State == probe.StateReplied || e.Reply.State == probe.StateLate {
 			t.answered = max(t.answered, e.Seq)
 		}
 		if !t.opts.Quiet {
@@ -98,8 +99,11 @@ func (t *Text) header(e *probe.Event) {
 	d := s.Decision
 	if t.opts.Verbose {
 		t.printf("%s\n", Via(d.Neighbor))
-		t.printf("source %s, route %s, mtu %d, next hop resolved in %s ms\n",
-			d.Path.Source, route(d.Path.Route, d.Path.Table), d.Path.MTU, ms(d.Neighbor.Took))
+		t.printf("source %s, route %s, mtu %d", d.Path.Source, route(d.Path.Route, d.Path.Table), d.Path.MTU)
+		if d.Neighbor.How != arp.HowNone {
+			t.printf(", next hop resolved in %s ms", ms(d.Neighbor.Took))
+		}
+		t.printf("\n")
 		t.printf("filter %s, stamps %s\n", filter(s), stamps(s))
 		if s.CookieBytes < 8 {
 			t.printf("cookie of %d bytes: the data hold no more, and forged replies are easier\n", s.CookieBytes)

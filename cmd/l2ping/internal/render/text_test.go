@@ -1,0 +1,371 @@
+//go:build linux
+
+package render
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/l2ping/l2ping/arp"
+	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
+	"github.com/l2ping/l2ping/probe"
+)
+
+// print renders events and returns what comes on the two outputs.
+func print(t *testing.T, opts TextOptions, events ...*probe.Event) (stdout, stderr string) {
+	t.Helper()
+	if opts.Target == "" {
+		opts.Target = far.String()
+	}
+	var out, err bytes.Buffer
+	r := NewText(&out, &err, opts)
+	for _, e := range events {
+		if err := r.Event(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.String(), err.String()
+}
+
+const header = "PING 192.0.2.1 (192.0.2.1) from 192.0.2.7 eth0: 56(84) bytes of data.\n"
+
+// lines renders events behind a start event, which it leaves out.
+func lines(t *testing.T, opts TextOptions, events ...*probe.Event) string {
+	t.Helper()
+	stdout, stderr := print(t, opts, append([]*probe.Event{started()}, events...)...)
+	if stderr != "" {
+		t.Errorf("standard error: %q", stderr)
+	}
+	_, rest, ok := strings.Cut(stdout, "bytes of data.\n")
+	if !ok {
+		t.Fatalf("no header in %q", stdout)
+	}
+	return rest
+}
+
+// The borders are those of iputils ping_common.c, gather_statistics: the more
+// digits before the point the fewer behind it, and rounding may add one.
+func TestRoundTrip(t *testing.T) {
+	for _, tt := range []struct {
+		rtt  time.Duration
+		want string
+	}{
+		{0, "0.000"},
+		{499 * time.Nanosecond, "0.000"},
+		{500 * time.Nanosecond, "0.001"},
+		{11 * time.Microsecond, "0.011"},
+		{999 * time.Microsecond, "0.999"},
+		{999499 * time.Nanosecond, "0.999"},
+		{999500 * time.Nanosecond, "1.00"},
+		{1000 * time.Microsecond, "1.00"},
+		{1004 * time.Microsecond, "1.00"},
+		{1005 * time.Microsecond, "1.01"},
+		{9994 * time.Microsecond, "9.99"},
+		{9995 * time.Microsecond, "10.0"},
+		{10049 * time.Microsecond, "10.0"},
+		{10050 * time.Microsecond, "10.1"},
+		{99949 * time.Microsecond, "99.9"},
+		{99950 * time.Microsecond, "100"},
+		{100499 * time.Microsecond, "100"},
+		{100500 * time.Microsecond, "101"},
+		{61 * time.Second, "61000"},
+	} {
+		if got := roundTrip(tt.rtt); got != tt.want {
+			t.Errorf("%v: %s ms, want %s", tt.rtt, got, tt.want)
+		}
+	}
+}
+
+func TestHeader(t *testing.T) {
+	with := func(change func(*probe.Started)) *probe.Event {
+		e := started()
+		change(e.Start)
+		return e
+	}
+	for _, tt := range []struct {
+		name  string
+		opts  TextOptions
+		event *probe.Event
+		want  string
+	}{
+		{"plain", TextOptions{}, started(), header},
+		{"quiet", TextOptions{Quiet: true, Pattern: []byte{0xff}}, started(), header},
+		{"name", TextOptions{Target: "far.example"}, started(), strings.Replace(header, "192.0.2.1", "far.example", 1)},
+		{"pattern", TextOptions{Pattern: []byte{0xa, 0xbc}}, started(), "PATTERN: 0x0abc\n" + header},
+		{
+			"no data", TextOptions{}, with(func(s *probe.Started) { s.DataLen, s.CookieBytes = 0, 0 }),
+			strings.Replace(header, "56(84)", "0(28)", 1),
+		},
+		{
+			"verbose", TextOptions{Verbose: true}, started(),
+			"via 192.0.2.1 02:00:5e:00:53:01 (arp; not in the neighbor table)\n" +
+				"source 192.0.2.7, route 192.0.2.0/24, mtu 1500, next hop resolved in 0.412 ms\n" +
+				"filter ebpf, stamps driver\n" + header,
+		},
+		{
+			"verbose, little to be had", TextOptions{Verbose: true}, with(func(s *probe.Started) {
+				s.Filter, s.FilterFallback = bpf.Classic, errors.New("loading eBPF: no")
+				s.Timestamps, s.CountedIDs = l2.StampSched, true
+				s.CookieBytes = 4
+				s.Decision.Neighbor = arp.Neighbor{Addr: far}
+				s.Decision.Path.Table = 42
+			}),
+			"via 192.0.2.1 (no ARP reply)\n" +
+				"source 192.0.2.7, route 192.0.2.0/24 (table 42), mtu 1500\n" +
+				"filter classic (loading eBPF: no), stamps sched (the driver stamps no departures), matched by count (this kernel has no SCM_TS_OPT_ID)\n" +
+				"cookie of 4 bytes: the data hold no more, and forged replies are easier\n" + header,
+		},
+		{
+			"verbose, as asked for", TextOptions{Verbose: true}, with(func(s *probe.Started) {
+				s.Filter, s.Timestamps = bpf.Classic, l2.StampUser
+				s.Decision.Neighbor = arp.Neighbor{Addr: far, MAC: farMAC, How: arp.HowTable, State: 0x02, Took: 31 * time.Microsecond}
+			}),
+			"via 192.0.2.1 02:00:5e:00:53:01 (neighbor table, reachable)\n" +
+				"source 192.0.2.7, route 192.0.2.0/24, mtu 1500, next hop resolved in 0.031 ms\n" +
+				"filter classic, stamps user\n" + header,
+		},
+	} {
+		if got, stderr := print(t, tt.opts, tt.event); got != tt.want || stderr != "" {
+			t.Errorf("%s:\n%s%s\nwant\n%s", tt.name, got, stderr, tt.want)
+		}
+	}
+}
+
+func TestReplies(t *testing.T) {
+	data := make([]byte, 40)
+	for i := range data {
+		data[i] = byte(i)
+	}
+	for _, tt := range []struct {
+		name   string
+		opts   TextOptions
+		change func(*probe.Reply)
+		want   string
+	}{
+		{"plain", TextOptions{}, nil, "64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n"},
+		{"quiet", TextOptions{Quiet: true}, nil, ""},
+		{"verbose", TextOptions{Verbose: true}, nil, "64 bytes from 192.0.2.1: icmp_seq=1 ident=4660 ttl=64 time=0.011 ms\n"},
+		{"time of day", TextOptions{PrintTime: true}, nil, "[1767319445.123456] 64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n"},
+		{
+			"budget", TextOptions{Budget: true}, nil,
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (send 6.1 queue 2.0 wire 11.0 receive 9.3 us)\n",
+		},
+		{
+			"a part of the budget", TextOptions{Budget: true},
+			func(r *probe.Reply) {
+				r.Budget = probe.Budget{Send: probe.Unknown, Queue: probe.Unknown, Wire: probe.Unknown, Receive: 0}
+			},
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (receive 0.0 us)\n",
+		},
+		{
+			"no budget", TextOptions{Budget: true},
+			func(r *probe.Reply) {
+				r.Budget = probe.Budget{Send: probe.Unknown, Queue: probe.Unknown, Wire: probe.Unknown, Receive: probe.Unknown}
+			},
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n",
+		},
+		{
+			"duplicate", TextOptions{}, func(r *probe.Reply) { r.State = probe.StateDuplicate },
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (DUP!)\n",
+		},
+		{
+			"late and reordered are plain in ping", TextOptions{}, func(r *probe.Reply) { r.State = probe.StateLate },
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n",
+		},
+		{
+			"truncated", TextOptions{}, func(r *probe.Reply) { r.Truncated, r.Bytes = true, 28 },
+			"28 bytes from 192.0.2.1: icmp_seq=1 ttl=64 (truncated)\n",
+		},
+		{
+			"corrupted", TextOptions{},
+			func(r *probe.Reply) {
+				r.State, r.Corrupted = probe.StateNone, true
+				r.Mismatch = &probe.Mismatch{Offset: 33, Sent: 0x21, Got: 0xde, Data: data}
+			},
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (BAD CHECKSUM!)\n" +
+				"wrong data byte #33 should be 0x21 but was 0xde\n" +
+				"#0\t0 1 2 3 4 5 6 7 8 9 a b c d e f 10 11 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 1f \n" +
+				"#32\t20 21 22 23 24 25 26 27 \n",
+		},
+	} {
+		e := replied(1)
+		if tt.change != nil {
+			tt.change(&e.Reply)
+		}
+		if got := lines(t, tt.opts, e); got != tt.want {
+			t.Errorf("%s:\n%s\nwant\n%s", tt.name, got, tt.want)
+		}
+	}
+	// ping's sequence number is that on the wire.
+	if got := lines(t, TextOptions{}, replied(65536+7)); !strings.Contains(got, " icmp_seq=7 ") {
+		t.Error(got)
+	}
+}
+
+func TestOutstanding(t *testing.T) {
+	sent := func(seq uint64) *probe.Event { return &probe.Event{Kind: probe.Sent, Time: at, Address: far, Seq: seq} }
+	late := func(r *probe.Reply) { r.State = probe.StateLate }
+	opts := TextOptions{Outstanding: true}
+	for _, tt := range []struct {
+		name   string
+		opts   TextOptions
+		events []*probe.Event
+		want   string
+	}{
+		{"all answered", opts, []*probe.Event{sent(1), replied(1), sent(2), replied(2), sent(3)}, ""},
+		{"first lost", opts, []*probe.Event{sent(1), sent(2)}, "no answer yet for icmp_seq=1\n"},
+		{"not asked", TextOptions{}, []*probe.Event{sent(1), sent(2)}, ""},
+		{"quiet", TextOptions{Outstanding: true, Quiet: true}, []*probe.Event{sent(1), sent(2)}, ""},
+		{
+			"time of day", TextOptions{Outstanding: true, PrintTime: true}, []*probe.Event{sent(1), sent(2)},
+			"[1767319445.123456] no answer yet for icmp_seq=1\n",
+		},
+		{"late, but there", opts, []*probe.Event{sent(1), replied(1, late), sent(2)}, ""},
+		{"past the wrap", opts, []*probe.Event{sent(65537), sent(65538)}, "no answer yet for icmp_seq=0\nno answer yet for icmp_seq=1\n"},
+	} {
+		var got strings.Builder
+		for line := range strings.Lines(lines(t, tt.opts, tt.events...)) {
+			if strings.Contains(line, "no answer") {
+				got.WriteString(line)
+			}
+		}
+		if got.String() != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got.String(), tt.want)
+		}
+	}
+}
+
+func TestFailures(t *testing.T) {
+	unreachable := probe.Failure{From: gateway, Type: frame.ICMPDestinationUnreachable, Code: 1}
+	redirect := probe.Failure{From: gateway, Type: frame.ICMPRedirect, Code: 1, Gateway: far, Notice: true}
+	noReply := probe.Failure{Local: fmt.Errorf("%w from 192.0.2.1 on eth0", probe.ErrNoNeighbor)}
+	down := probe.Failure{Local: errors.New("eth0: interface is down")}
+	for _, tt := range []struct {
+		name   string
+		opts   TextOptions
+		f      probe.Failure
+		stdout string
+		stderr string
+	}{
+		{"network", TextOptions{}, unreachable, "From 192.0.2.254 icmp_seq=65535 Destination Host Unreachable\n", ""},
+		{"quiet", TextOptions{Quiet: true}, unreachable, "", ""},
+		{"time of day", TextOptions{PrintTime: true}, unreachable, "[1767319445.123456] From 192.0.2.254 icmp_seq=65535 Destination Host Unreachable\n", ""},
+		{"redirect", TextOptions{}, redirect, "From 192.0.2.254: icmp_seq=65535 Redirect Host(New nexthop: 192.0.2.1)\n", ""},
+		{"no neighbor", TextOptions{}, noReply, "From 192.0.2.7 icmp_seq=65535 Destination Host Unreachable\n", ""},
+		{
+			"no neighbor, verbose", TextOptions{Verbose: true}, noReply,
+			"From 192.0.2.7 icmp_seq=65535 Destination Host Unreachable (no ARP reply from 192.0.2.1 on eth0)\n", "",
+		},
+		{"this host", TextOptions{}, down, "", "l2ping: icmp_seq=65535: eth0: interface is down\n"},
+		{"this host, quiet", TextOptions{Quiet: true}, down, "", ""},
+	} {
+		stdout, stderr := print(t, tt.opts, started(), failed(65535, tt.f))
+		_, stdout, _ = strings.Cut(stdout, header)
+		if stdout != tt.stdout || stderr != tt.stderr {
+			t.Errorf("%s: %q, %q; want %q, %q", tt.name, stdout, stderr, tt.stdout, tt.stderr)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	rtt := probe.RTT{Count: 2, Min: 9500 * time.Nanosecond, Max: 123456789 * time.Nanosecond}
+	for _, tt := range []struct {
+		name string
+		s    probe.Statistics
+		want string // behind the first line
+	}{
+		{"nothing sent", probe.Statistics{}, "0 packets transmitted, 0 received\n\n"},
+		{
+			"all", probe.Statistics{Sent: 2, Received: 2, RTT: rtt, Duration: 1001499 * time.Microsecond},
+			"2 packets transmitted, 2 received, 0% packet loss, time 1001ms\nrtt min/avg/max/mdev = 0.010/0.000/123.457/0.000 ms\n",
+		},
+		{
+			"none", probe.Statistics{Sent: 3, Lost: 3, Duration: 1001500 * time.Microsecond},
+			"3 packets transmitted, 0 received, 100% packet loss, time 1002ms\n\n",
+		},
+		{
+			"none, and many at once", probe.Statistics{Sent: 3, Errors: 3, MaxOutstanding: 3},
+			"3 packets transmitted, 0 received, +3 errors, 100% packet loss, time 0ms\npipe 3\n",
+		},
+		{
+			"all kinds", probe.Statistics{
+				Sent: 9, Received: 3, Lost: 4, Late: 2, Errors: 1, LateErrors: 1, Duplicates: 5, Corrupted: 6,
+				Reordered: 1, Pending: 1, RTT: rtt, MaxOutstanding: 4,
+			},
+			"9 packets transmitted, 5 received, +5 duplicates, +6 corrupted, +2 errors, +2 late, 44.4444% packet loss, time 0ms\n" +
+				"rtt min/avg/max/mdev = 0.010/0.000/123.457/0.000 ms, pipe 4\n",
+		},
+		{
+			"one at a time is no pipe", probe.Statistics{Sent: 1, Received: 1, RTT: rtt, MaxOutstanding: 1},
+			"1 packets transmitted, 1 received, 0% packet loss, time 0ms\nrtt min/avg/max/mdev = 0.010/0.000/123.457/0.000 ms\n",
+		},
+	} {
+		want := "\n--- 192.0.2.1 ping statistics ---\n" + tt.want
+		if got := lines(t, TextOptions{}, ended(tt.s)); got != want {
+			t.Errorf("%s: %s\nwant%s", tt.name, got, want)
+		}
+	}
+}
+
+// Loss is printed as C's %g prints a float.
+func TestLoss(t *testing.T) {
+	for _, tt := range []struct {
+		sent, received uint64
+		want           string
+	}{
+		{1, 1, "0%"},
+		{1, 0, "100%"},
+		{2, 1, "50%"},
+		{3, 2, "33.3333%"},
+		{3, 1, "66.6667%"},
+		{7, 6, "14.2857%"},
+		{1000, 999, "0.1%"},
+		{1000, 1, "99.9%"},
+		{30000, 29999, "0.00333333%"},
+		{1000000, 1, "99.9999%"},
+		{10000000, 1, "100%"},
+		{10000000, 9999999, "1e-05%"},
+		{300000000, 299999999, "3.33333e-07%"},
+	} {
+		got := lines(t, TextOptions{}, ended(probe.Statistics{Sent: tt.sent, Received: tt.received}))
+		if !strings.Contains(got, " received, "+tt.want+" packet loss, ") {
+			t.Errorf("%d of %d: %s, want %s", tt.received, tt.sent, got, tt.want)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	rtt := probe.RTT{Count: 1, Min: 10 * time.Microsecond, Max: 1234567 * time.Nanosecond, Smoothed: 11 * time.Microsecond}
+	for _, tt := range []struct {
+		s    probe.Statistics
+		want string
+	}{
+		{probe.Statistics{}, "\r0/0 packets, 0% loss\n"},
+		{probe.Statistics{Sent: 1, Pending: 1}, "\r0/1 packets, 100% loss\n"},
+		{probe.Statistics{Sent: 3, Received: 1, Late: 1, RTT: rtt}, "\r2/3 packets, 33% loss, min/avg/ewma/max = 0.010/0.000/0.011/1.235 ms\n"},
+	} {
+		if got := Status(&tt.s); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}
+
+// broken is a writer that fails.
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("full") }
+
+func TestWriterFails(t *testing.T) {
+	if err := NewText(broken{}, broken{}, TextOptions{}).Event(started()); err == nil {
+		t.Error("text: no error")
+	}
+	if err := NewJSON(broken{}, "").Event(started()); err == nil {
+		t.Error("JSON: no error")
+	}
+}

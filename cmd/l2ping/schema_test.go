@@ -1,0 +1,380 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The JSON as docs and scripts have it: each key with what its value has to be.
+// A key that ends in "!" is always there; the others are absent where they have
+// no value. What is not listed is an error.
+var documented = map[string]map[string]check{
+	"start": {
+		"version!": integer, "interface!": text, "target!": text, "address!": address, "source!": address,
+		"source_mac!": mac, "next_hop!": object(map[string]check{
+			"address!": address, "mac": mac, "resolve_ns": integer,
+			"state": oneOf("reachable", "permanent", "stale", "delay", "probe", "noarp", "failed", "incomplete"),
+			"how!":  oneOf("neighbor table", "arp", "ndp", "override", "none"),
+		}),
+		"mtu!": integer, "id!": integer, "size!": integer, "filter!": oneOf("ebpf", "classic"),
+		"timestamps!": oneOf("hardware", "driver", "sched", "user"), "cookie_bytes!": integer,
+	},
+	"sent": {"address!": address, "seq!": positive},
+	"reply": {
+		"address!": address, "seq!": positive, "state": oneOf("replied", "late", "duplicate", "reordered"),
+		"from!": address, "from_mac!": mac, "ttl!": integer, "tos!": integer, "vlan": integer, "bytes!": positive,
+		"rtt_ns!": positive, "rtt_source!": oneOf("hardware", "driver", "sched", "user"),
+		"budget": object(map[string]check{
+			"send_ns": integer, "queue_ns": integer, "wire_ns": positive, "receive_ns": integer,
+		}),
+		"corrupted": yes,
+	},
+	"error": {
+		"address!": address, "seq!": positive, "from": address, "icmp_type": positive, "icmp_code": integer,
+		"message!": text, "mtu": positive,
+	},
+	"lost": {"address!": address, "seq!": positive},
+	"summary": {
+		"address!": address, "sent!": integer, "received!": integer, "lost!": integer, "late!": integer,
+		"duplicates!": integer, "reordered!": integer, "errors!": integer, "corrupted!": integer,
+		"rejected": integer, "loss_ratio": ratio, "duration_ns!": integer,
+		"rtt_ns": object(map[string]check{
+			"min!": positive, "mean!": positive, "max!": positive, "stddev!": integer,
+		}),
+		"stamps!": object(map[string]check{
+			"hardware": integer, "driver!": integer, "sched!": integer, "user!": integer,
+		}),
+		"kernel_drops!": integer, "events_dropped!": integer,
+	},
+}
+
+// additions are keys that came since; readers ignore those they do not know.
+var additions = map[string]map[string]check{
+	"start":   {"filter_reason": text},
+	"reply":   {"truncated": yes, "wrong_byte": integer},
+	"error":   {"reason": text, "late": yes},
+	"summary": {"late_errors!": integer, "skipped!": integer},
+}
+
+// A check says what is wrong with a value.
+type check func(value any) error
+
+func object(keys map[string]check) check {
+	return func(value any) error {
+		o, ok := value.(map[string]any)
+		if !ok {
+			return fmt.Errorf("%v is no object", value)
+		}
+		if len(o) == 0 {
+			return fmt.Errorf("an empty object")
+		}
+		return checkKeys(o, keys)
+	}
+}
+
+func checkKeys(o map[string]any, keys map[string]check) error {
+	known := make(map[string]bool)
+	for key, f := range keys {
+		name, required := strings.CutSuffix(key, "!")
+		known[name] = true
+		value, ok := o[name]
+		if !ok {
+			if required {
+				return fmt.Errorf("%s is absent", name)
+			}
+			continue
+		}
+		if err := f(value); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	for name := range o {
+		if !known[name] {
+			return fmt.Errorf("unknown key %q", name)
+		}
+	}
+	return nil
+}
+
+func text(value any) error {
+	if s, ok := value.(string); !ok || s == "" {
+		return fmt.Errorf("%v is no text", value)
+	}
+	return nil
+}
+
+func oneOf(words ...string) check {
+	return func(value any) error {
+		if s, ok := value.(string); !ok || !slices.Contains(words, s) {
+			return fmt.Errorf("%v is none of %q", value, words)
+		}
+		return nil
+	}
+}
+
+func address(value any) error {
+	s, _ := value.(string)
+	_, err := netip.ParseAddr(s)
+	return err
+}
+
+func mac(value any) error {
+	s, _ := value.(string)
+	_, err := net.ParseMAC(s)
+	return err
+}
+
+var digits = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
+
+func integer(value any) error {
+	n, ok := value.(json.Number)
+	if !ok || !digits.MatchString(n.String()) {
+		return fmt.Errorf("%v is no integer from 0", value)
+	}
+	return nil
+}
+
+func positive(value any) error {
+	if err := integer(value); err != nil || value == json.Number("0") {
+		return fmt.Errorf("%v is no integer from 1", value)
+	}
+	return nil
+}
+
+func ratio(value any) error {
+	n, ok := value.(json.Number)
+	if !ok {
+		return fmt.Errorf("%v is no number", value)
+	}
+	if f, err := n.Float64(); err != nil || f < 0 || f > 1 {
+		return fmt.Errorf("%v is not from 0 to 1", n)
+	}
+	return nil
+}
+
+// yes is for what is absent unless true.
+func yes(value any) error {
+	if value != true {
+		return fmt.Errorf("%v is not true", value)
+	}
+	return nil
+}
+
+var moment = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$`)
+
+// decodeEvent decodes a line of the command's JSON and checks it against the
+// schema.
+func decodeEvent(line string) (map[string]any, error) {
+	d := json.NewDecoder(strings.NewReader(line))
+	d.UseNumber()
+	var e map[string]any
+	if err := d.Decode(&e); err != nil {
+		return nil, fmt.Errorf("%w in %s", err, line)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("more than one object in %s", line)
+	}
+	if err := checkEvent(e); err != nil {
+		return nil, fmt.Errorf("%w in %s", err, line)
+	}
+	return e, nil
+}
+
+func checkEvent(e map[string]any) error {
+	name, _ := e["event"].(string)
+	keys := maps.Clone(documented[name])
+	if keys == nil {
+		return fmt.Errorf("no event %q", name)
+	}
+	maps.Copy(keys, additions[name])
+	keys["event!"] = text
+	keys["time!"] = func(value any) error {
+		if s, ok := value.(string); !ok || !moment.MatchString(s) {
+			return fmt.Errorf("%v is not RFC 3339 with nanoseconds", value)
+		}
+		return nil
+	}
+	if err := checkKeys(e, keys); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	// An error is the network's, with its type, or this host's, with a reason.
+	_, reason := e["reason"]
+	_, from := e["from"]
+	_, kind := e["icmp_type"]
+	_, code := e["icmp_code"]
+	if name == "error" && (reason == from || kind != from || code != from) {
+		return fmt.Errorf("error: neither the network's nor this host's")
+	}
+	return nil
+}
+
+// decodeEvents decodes a whole run: start comes first, with the version, and
+// summary last.
+func decodeEvents(out string) ([]map[string]any, error) {
+	var events []map[string]any
+	for line := range strings.Lines(out) {
+		if !strings.HasSuffix(line, "\n") {
+			return nil, fmt.Errorf("no newline behind %q", line)
+		}
+		e, err := decodeEvent(line)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	for i, e := range events {
+		if (i == 0) != (e["event"] == "start") || (i == len(events)-1) != (e["event"] == "summary") {
+			return nil, fmt.Errorf("event %d of %d is %v", i+1, len(events), e["event"])
+		}
+	}
+	if len(events) == 0 || events[0]["version"] != json.Number("1") {
+		return nil, fmt.Errorf("no start, or of another version:\n%s", out)
+	}
+	return events, checkSums(events)
+}
+
+// checkSums compares the summary's counts with the events: each probe ends
+// once, as replied, lost or error, or is still out.
+func checkSums(events []map[string]any) error {
+	sum := events[len(events)-1]
+	seen := make(map[string]int)
+	for _, e := range events {
+		switch name := e["event"].(string); {
+		case name == "reply":
+			state, _ := e["state"].(string)
+			seen[state]++
+		case name == "error" && e["late"] == true:
+			seen["late error"]++
+		case name == "error" && e["icmp_type"] == json.Number("5"): // a redirect is news
+		default:
+			seen[name]++
+		}
+	}
+	if err := checkTimes(events); err != nil {
+		return err
+	}
+	if sum["events_dropped"] != json.Number("0") {
+		return fmt.Errorf("events were dropped: %v", sum)
+	}
+	for key, want := range map[string]int{
+		"received": seen["replied"] + seen["reordered"], "late": seen["late"], "reordered": seen["reordered"],
+		"duplicates": seen["duplicate"], "corrupted": seen[""], "lost": seen["lost"], "errors": seen["error"],
+		"late_errors": seen["late error"],
+	} {
+		if sum[key] != json.Number(fmt.Sprint(want)) {
+			return fmt.Errorf("summary: %s is %v, and %d such events came", key, sum[key], want)
+		}
+	}
+	return nil
+}
+
+// checkTimes works the summary's times out of the replies'.
+func checkTimes(events []map[string]any) error {
+	var rtts []float64
+	stamps := map[string]any{"driver": int64(0), "sched": int64(0), "user": int64(0)}
+	for _, e := range events {
+		state := e["state"]
+		if e["event"] != "reply" || state == nil || state == "duplicate" {
+			continue
+		}
+		rtts = append(rtts, float64(count(e["rtt_ns"])))
+		source := e["rtt_source"].(string)
+		stamps[source] = stamps[source].(int64) + 1
+		budget, _ := e["budget"].(map[string]any)
+		if wire, ok := budget["wire_ns"]; ok && (source != "driver" || wire != e["rtt_ns"]) {
+			return fmt.Errorf("reply: the wire took %v, and the rtt is %v by %s", wire, e["rtt_ns"], source)
+		}
+	}
+	sum := events[len(events)-1]
+	for source, n := range stamps {
+		if got := sum["stamps"].(map[string]any)[source]; got != json.Number(fmt.Sprint(n)) {
+			return fmt.Errorf("summary: stamps %v, want %v", sum["stamps"], stamps)
+		}
+	}
+	rtt, ok := sum["rtt_ns"].(map[string]any)
+	if ok != (len(rtts) > 0) {
+		return fmt.Errorf("summary: rtt_ns is %v with %d replies", sum["rtt_ns"], len(rtts))
+	}
+	if !ok {
+		return nil
+	}
+	var total, squares float64
+	for _, r := range rtts {
+		total += r
+	}
+	mean := total / float64(len(rtts))
+	for _, r := range rtts {
+		squares += (r - mean) * (r - mean)
+	}
+	for key, want := range map[string]float64{
+		"min": slices.Min(rtts), "max": slices.Max(rtts), "mean": mean, "stddev": math.Sqrt(squares / float64(len(rtts))),
+	} {
+		if got := float64(count(rtt[key])); math.Abs(got-want) > 1 { // rounding
+			return fmt.Errorf("summary: %s is %v, want %v", key, got, want)
+		}
+	}
+	return nil
+}
+
+// The schema refuses what it should.
+func TestSchema(t *testing.T) {
+	const good = `{"event":"error","time":"2026-01-02T03:04:05.000000006Z","address":"198.51.100.2","seq":1,"message":"m","reason":"r"}`
+	if _, err := decodeEvent(good); err != nil {
+		t.Errorf("%v", err)
+	}
+	for _, tt := range []struct{ old, new string }{
+		{`"seq":1`, `"seq":0`},
+		{`"seq":1`, `"seq":1.0`},
+		{`"seq":1`, `"seq":1e3`},
+		{`"seq":1`, `"seq":-1`},
+		{`"seq":1`, `"seq":"1"`},
+		{`"seq":1`, `"seq":null`},
+		{`"seq":1,`, ``},
+		{`"seq":1`, `"seq":1,"other":1`},
+		{`"m"`, `""`},
+		{`000000006Z`, `000006Z`},
+		{`000000006Z`, `000000006+02:00`},
+		{`"198.51.100.2"`, `""`},
+		{`"error"`, `"failure"`},
+		{`"reason":"r"`, `"reason":"r","from":"198.51.100.2"`},
+		{`"reason":"r"`, `"from":"198.51.100.2"`},
+		{`"reason":"r"`, `"reason":"r","late":false`},
+		{`}`, `}{}`},
+	} {
+		line := strings.Replace(good, tt.old, tt.new, 1)
+		if line == good {
+			t.Fatalf("%s is not in the line", tt.old)
+		}
+		if _, err := decodeEvent(line); err == nil {
+			t.Errorf("nothing is wrong with %s", line)
+		}
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, []byte(good), "", " "); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := decodeEvents(indented.String()); err == nil {
+		t.Error("an object over several lines is taken")
+	}
+}
+
+// count is the value of an integer that was checked before.
+func count(value any) int64 {
+	n, err := value.(json.Number).Int64()
+	if err != nil {
+		panic(err)
+	}
+	return n
+}

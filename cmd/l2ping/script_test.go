@@ -1,0 +1,615 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/internal/lab"
+	"github.com/l2ping/l2ping/internal/lab/labtest"
+)
+
+var update = flag.Bool("update", false, "write what comes into the scripts and golden files")
+
+// TestScripts runs the command in a private network as testdata/script has it.
+// The scripts' own commands are those of scriptCommands.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	labtest.RequireNetns(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata/script",
+		UpdateScripts:      *update,
+		RequireUniqueNames: true,
+		Cmds:               scriptCommands(),
+		Setup: func(env *testscript.Env) error {
+			w := &world{dir: env.WorkDir, namespaces: make(map[string]*lab.Namespace)}
+			env.Values[worldKey{}] = w
+			env.Defer(func() {
+				if err := w.close(); err != nil {
+					env.T().Fatal(err)
+				}
+			})
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "ebpf" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return mayLoadEBPF(), nil
+		},
+	})
+}
+
+type worldKey struct{}
+
+// world is a script's network.
+type world struct {
+	dir        string
+	topology   io.Closer
+	namespaces map[string]*lab.Namespace // near, far, router, host
+	pair       *lab.Pair
+	peer       *lab.Peer
+	process    *process
+	hosts      *string // nil: those of this machine
+}
+
+func (w *world) close() error {
+	if w.process != nil {
+		_ = w.process.signal(unix.SIGKILL)
+		_, _ = w.process.wait()
+	}
+	var err error
+	if w.peer != nil {
+		err = w.peer.Close()
+	}
+	if w.topology != nil {
+		if closeErr := w.topology.Close(); err == nil {
+			err = closeErr
+		}
+	}
+	return err
+}
+
+func (w *world) namespace(ts *testscript.TestScript, name string) *lab.Namespace {
+	n := w.namespaces[name]
+	if n == nil {
+		ts.Fatalf("no namespace %q: is there a lab?", name)
+	}
+	return n
+}
+
+// A step is one command of a script.
+type step func(ts *testscript.TestScript, w *world, args []string) error
+
+// scriptCommands are:
+//
+//	lab pair [silent] [down]    two namespaces, near and far, joined by eth0
+//	lab routed                  three: near, router, host
+//	near [-exit=N] [-stdout=FILE|head] l2ping ARG... [&]
+//	                            run the command, which must end with that status (0),
+//	                            or, if it is a signal's name (PIPE), by that;
+//	                            stdout and stderr are then its output with times
+//	                            and random ids replaced; head reads a line and closes
+//	expect stdout|stderr RE     wait for a line of the one that runs on
+//	signal NAME                 INT, TERM or QUIT
+//	finish [-exit=N]            wait for its end
+//	peer [FILE]                 start a scripted peer at the far end
+//	requests echo|arp N         wait until the peer has had so many
+//	seen                        print the echo requests that the peer has had
+//	ids-differ                  fail if all of them bear one ICMP id
+//	hosts FILE                  the names of hosts, for every run that follows
+//	link NS up|down|delete IFACE, link pair up
+//	veth NS IFACE IFACE         a wire within one namespace, down
+//	bridge NS IFACE MEMBER      a bridge, up, with one member
+//	addr NS add|delete PREFIX IFACE
+//	route NS PREFIX [ADDR] IFACE
+//	refuse NS PREFIX blackhole|unreachable|prohibit
+//	neigh NS ADDR permanent|reachable|stale|noarp|failed|delete [MAC] IFACE
+//	mtu NS N IFACE
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	commands := make(map[string]func(*testscript.TestScript, bool, []string))
+	for name, run := range map[string]step{
+		"lab": stepLab, "near": stepNear, "expect": stepExpect, "signal": stepSignal, "finish": stepFinish,
+		"peer": stepPeer, "requests": stepRequests, "seen": stepSeen, "hosts": stepHosts,
+		"link": stepLink, "veth": stepVeth, "bridge": stepBridge, "addr": stepAddr,
+		"ids-differ": stepIDsDiffer, "route": stepRoute, "refuse": stepRefuse, "neigh": stepNeigh, "mtu": stepMTU,
+	} {
+		commands[name] = func(ts *testscript.TestScript, neg bool, args []string) {
+			if neg {
+				ts.Fatalf("unsupported: ! %s", name)
+			}
+			w := ts.Value(worldKey{}).(*world)
+			if err := run(ts, w, args); err != nil {
+				ts.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	return commands
+}
+
+// want checks the number of arguments, of which some may be optional.
+func want(args []string, least, most int) error {
+	if len(args) < least || len(args) > most {
+		return fmt.Errorf("%d arguments, want %d to %d", len(args), least, most)
+	}
+	return nil
+}
+
+func stepLab(_ *testscript.TestScript, w *world, args []string) error {
+	if w.topology != nil || len(args) == 0 {
+		return fmt.Errorf("usage: lab pair [silent] [down], or lab routed, once")
+	}
+	if args[0] == "routed" && len(args) == 1 {
+		r, err := lab.NewRouted()
+		if err != nil {
+			return err
+		}
+		w.topology = r
+		w.namespaces = map[string]*lab.Namespace{"near": r.Near, "router": r.Router, "host": r.Host}
+		return nil
+	}
+	if args[0] != "pair" {
+		return fmt.Errorf("unknown topology %q", args[0])
+	}
+	for _, option := range args[1:] {
+		if option != "silent" && option != "down" {
+			return fmt.Errorf("unknown option %q", option)
+		}
+	}
+	p, err := lab.NewPair(&lab.PairConfig{
+		Silent: slices.Contains(args, "silent"),
+		Down:   slices.Contains(args, "down"),
+	})
+	if err != nil {
+		return err
+	}
+	w.topology, w.pair = p, p
+	w.namespaces = map[string]*lab.Namespace{"near": p.Near, "far": p.Far}
+	return nil
+}
+
+func stepNear(ts *testscript.TestScript, w *world, args []string) error {
+	if w.process != nil {
+		return fmt.Errorf("one runs already")
+	}
+	near := w.namespace(ts, "near")
+	exit, stdout := "0", ""
+	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		name, value, _ := strings.Cut(args[0], "=")
+		switch name {
+		case "-exit":
+			exit = value
+		case "-stdout":
+			stdout = value
+		default:
+			return fmt.Errorf("unknown option %s", name)
+		}
+		args = args[1:]
+	}
+	if len(args) == 0 || args[0] != "l2ping" {
+		return fmt.Errorf("usage: near [-exit=N] [-stdout=FILE|head] l2ping ARG... [&]")
+	}
+	args = args[1:]
+	background := len(args) > 0 && args[len(args)-1] == "&"
+	if background {
+		args = args[:len(args)-1]
+	}
+	cmd := command(args...)
+	if w.hosts != nil {
+		if err := addNames(cmd, w.dir, *w.hosts); err != nil {
+			return err
+		}
+	}
+	switch stdout {
+	case "":
+	case "head":
+		r, wr, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		defer wr.Close()
+		cmd.Stdout = wr
+		if w.process, err = start(near, cmd); err != nil {
+			return err
+		}
+		if err := errorOf(readLine(r), wr.Close()); err != nil {
+			return err
+		}
+		r.Close()
+		return w.finish(ts, exit)
+	default:
+		f, err := os.OpenFile(stdout, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		cmd.Stdout = f
+	}
+	var err error
+	if w.process, err = start(near, cmd); err != nil {
+		return err
+	}
+	if background {
+		return nil
+	}
+	return w.finish(ts, exit)
+}
+
+func errorOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLine reads up to a line's end and not a byte more.
+func readLine(r io.Reader) error {
+	for b := []byte{0}; b[0] != '\n'; {
+		if _, err := r.Read(b); err != nil {
+			return fmt.Errorf("read a line: %w", err)
+		}
+	}
+	return nil
+}
+
+// finish waits for the command's end and shows what it printed.
+func (w *world) finish(ts *testscript.TestScript, exit string) error {
+	p := w.process
+	if p == nil {
+		return fmt.Errorf("nothing runs")
+	}
+	w.process = nil
+	got, err := p.wait()
+	fmt.Fprint(ts.Stdout(), normalise(p.stdout.String()))
+	fmt.Fprint(ts.Stderr(), normalise(p.stderr.String()))
+	ended := strconv.Itoa(got)
+	var killed *signalError
+	if errors.As(err, &killed) {
+		ended = strings.TrimPrefix(unix.SignalName(killed.signal), "SIG")
+	} else if err != nil {
+		return err
+	}
+	if ended != exit {
+		return fmt.Errorf("exit status %s, want %s", ended, exit)
+	}
+	return nil
+}
+
+func stepFinish(ts *testscript.TestScript, w *world, args []string) error {
+	exit := "0"
+	if len(args) == 1 {
+		exit = strings.TrimPrefix(args[0], "-exit=")
+	}
+	return w.finish(ts, exit)
+}
+
+func stepExpect(_ *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 2, 2); err != nil || w.process == nil {
+		return fmt.Errorf("usage: expect stdout|stderr RE, of what runs")
+	}
+	re, err := regexp.Compile(args[1])
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "stdout":
+		return w.process.stdout.match(re)
+	case "stderr":
+		return w.process.stderr.match(re)
+	}
+	return fmt.Errorf("unknown output %q", args[0])
+}
+
+func stepSignal(_ *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 1, 1); err != nil || w.process == nil {
+		return fmt.Errorf("usage: signal NAME, to what runs")
+	}
+	s := unix.SignalNum("SIG" + args[0])
+	if s == 0 {
+		return fmt.Errorf("no signal %q", args[0])
+	}
+	return w.process.signal(s)
+}
+
+func stepPeer(ts *testscript.TestScript, w *world, args []string) error {
+	text := ""
+	if len(args) == 1 {
+		text = ts.ReadFile(args[0])
+	}
+	script, err := lab.ParseScript(text)
+	if err != nil {
+		return err
+	}
+	if w.peer != nil {
+		if err := w.peer.Close(); err != nil {
+			return err
+		}
+	}
+	w.peer, err = lab.StartPeer(w.namespace(ts, "far"), "eth0", script)
+	return err
+}
+
+func stepRequests(_ *testscript.TestScript, w *world, args []string) error {
+	if len(args) != 2 || w.peer == nil {
+		return fmt.Errorf("usage: requests echo|arp N, with a peer")
+	}
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), hangLimit)
+	defer cancel()
+	if args[0] == "arp" {
+		return w.peer.WaitARP(ctx, n)
+	}
+	return w.peer.Wait(ctx, n)
+}
+
+func stepSeen(ts *testscript.TestScript, w *world, args []string) error {
+	if w.peer == nil {
+		return fmt.Errorf("no peer")
+	}
+	for _, r := range w.peer.Requests() {
+		if r.Kind != lab.KindEcho {
+			continue
+		}
+		fmt.Fprintf(ts.Stdout(), "seq=%d id=%#x from %s to %s %s ttl=%d tos=%#x df=%t, %d bytes",
+			r.Seq, r.ID, r.SrcIP, r.DstIP, r.DstMAC, r.TTL, r.TOS, r.DF, len(r.Payload))
+		if r.Fault != "" {
+			fmt.Fprintf(ts.Stdout(), " (%s)", r.Fault)
+		}
+		if len(r.Payload) > 16 { // cookie and number of the probe
+			fmt.Fprintf(ts.Stdout(), ", from byte 16 %s", hex.EncodeToString(r.Payload[16:min(24, len(r.Payload))]))
+		}
+		fmt.Fprintln(ts.Stdout())
+	}
+	return nil
+}
+
+func stepIDsDiffer(_ *testscript.TestScript, w *world, _ []string) error {
+	if w.peer == nil {
+		return fmt.Errorf("no peer")
+	}
+	ids := make(map[uint16]bool)
+	for _, r := range w.peer.Requests() {
+		if r.Kind == lab.KindEcho {
+			ids[r.ID] = true
+		}
+	}
+	if len(ids) < 2 {
+		return fmt.Errorf("the ids are %v", ids)
+	}
+	return nil
+}
+
+func stepHosts(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 1, 1); err != nil {
+		return err
+	}
+	w.hosts = new(ts.ReadFile(args[0]))
+	return nil
+}
+
+func stepLink(ts *testscript.TestScript, w *world, args []string) error {
+	if slices.Equal(args, []string{"pair", "up"}) && w.pair != nil {
+		return w.pair.SetUp()
+	}
+	if err := want(args, 3, 3); err != nil {
+		return err
+	}
+	n := w.namespace(ts, args[0])
+	switch args[1] {
+	case "up":
+		return n.SetUp(args[2])
+	case "down":
+		return n.SetDown(args[2])
+	case "delete":
+		return n.DeleteLink(args[2])
+	}
+	return fmt.Errorf("cannot %q a link", args[1])
+}
+
+func stepVeth(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 3, 3); err != nil {
+		return err
+	}
+	return w.namespace(ts, args[0]).AddVeth(args[1], args[2])
+}
+
+func stepBridge(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 3, 3); err != nil {
+		return err
+	}
+	n := w.namespace(ts, args[0])
+	h := n.Handle()
+	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
+	bridge.Name = args[1]
+	if err := h.LinkAdd(bridge); err != nil {
+		return fmt.Errorf("add %s: %w", args[1], err)
+	}
+	member, err := h.LinkByName(args[2])
+	if err != nil {
+		return err
+	}
+	if err := h.LinkSetMaster(member, bridge); err != nil {
+		return fmt.Errorf("put %s into %s: %w", args[2], args[1], err)
+	}
+	if err := n.SetUp(args[1]); err != nil {
+		return err
+	}
+	return n.WaitUp(args[1])
+}
+
+func stepAddr(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 4, 4); err != nil {
+		return err
+	}
+	n := w.namespace(ts, args[0])
+	prefix, err := netip.ParsePrefix(args[2])
+	if err != nil {
+		return err
+	}
+	if args[1] == "delete" {
+		return n.DelAddr(args[3], prefix)
+	}
+	return n.AddAddr(args[3], prefix)
+}
+
+func stepRoute(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 3, 4); err != nil {
+		return err
+	}
+	prefix, err := netip.ParsePrefix(args[1])
+	if err != nil {
+		return err
+	}
+	var via netip.Addr
+	if len(args) == 4 {
+		if via, err = netip.ParseAddr(args[2]); err != nil {
+			return err
+		}
+	}
+	return w.namespace(ts, args[0]).AddRoute(prefix, via, args[len(args)-1])
+}
+
+func stepRefuse(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 3, 3); err != nil {
+		return err
+	}
+	prefix, err := netip.ParsePrefix(args[1])
+	if err != nil {
+		return err
+	}
+	kinds := map[string]int{
+		"blackhole": unix.RTN_BLACKHOLE, "unreachable": unix.RTN_UNREACHABLE, "prohibit": unix.RTN_PROHIBIT,
+	}
+	return w.namespace(ts, args[0]).AddRefusal(prefix, kinds[args[2]])
+}
+
+func stepNeigh(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 4, 5); err != nil {
+		return err
+	}
+	n := w.namespace(ts, args[0])
+	ifname := args[len(args)-1]
+	ip, err := netip.ParseAddr(args[1])
+	if err != nil {
+		return err
+	}
+	if args[2] == "delete" {
+		return n.DelNeighbor(ifname, ip)
+	}
+	states := map[string]lab.NeighborState{
+		"permanent": lab.Permanent, "reachable": lab.Reachable, "stale": lab.Stale,
+		"noarp": lab.NoARP, "failed": lab.Failed,
+	}
+	state, ok := states[args[2]]
+	if !ok {
+		return fmt.Errorf("no state %q", args[2])
+	}
+	var mac net.HardwareAddr
+	if len(args) == 5 {
+		if mac, err = net.ParseMAC(args[3]); err != nil {
+			return err
+		}
+	}
+	return n.SetNeighbor(ifname, ip, mac, state)
+}
+
+func stepMTU(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 3, 3); err != nil {
+		return err
+	}
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	return w.namespace(ts, args[0]).SetMTU(args[2], n)
+}
+
+// changing is what differs from run to run: times, ids and ports. A slow
+// machine makes ping's "pipe" of replies that were not yet there.
+var changing = []struct {
+	re   *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`\btime=[0-9.]+ ms`), "time=T ms"},
+	{regexp.MustCompile(`, time \d+ms`), ", time Tms"},
+	{regexp.MustCompile(`(rtt min/avg/max/mdev|min/avg/ewma/max) = [0-9.]+/[0-9.]+/[0-9.]+/[0-9.]+ ms`), "$1 = T/T/T/T ms"},
+	{regexp.MustCompile(`(?m), pipe \d+$`), ""},
+	{regexp.MustCompile(`(?m)^pipe \d+$`), ""},
+	{regexp.MustCompile(`\bin [0-9.]+ ms`), "in T ms"},
+	{regexp.MustCompile(`(?m)^\[\d{10}\.\d{6}\] `), "[TIME] "},
+	{regexp.MustCompile(`\bident=\d+`), "ident=ID"},
+	{regexp.MustCompile(`(?m)^#0\t(\S+ ){8}`), "#0\tCOOKIE "},
+	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"TIME"`},
+	{regexp.MustCompile(`"id":\d+`), `"id":ID`},
+	{regexp.MustCompile(`_ns":\d+`), `_ns":N`},
+	{regexp.MustCompile(`"(min|mean|max|stddev)":\d+`), `"$1":N`},
+	{regexp.MustCompile(regexp.QuoteMeta(executable())), "/usr/local/bin/l2ping"},
+}
+
+func executable() string {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return self
+}
+
+func normalise(text string) string {
+	for _, c := range changing {
+		text = c.re.ReplaceAllString(text, c.with)
+	}
+	return text
+}
+
+// mayLoadEBPF tells whether a command that is started here gets the eBPF filter.
+// Where the tests have to run as root it has to.
+func mayLoadEBPF() bool {
+	if os.Getenv("L2PING_TEST_REQUIRE") == "root" {
+		return true
+	}
+	f, err := bpf.NewFilter(bpf.Match{Kind: bpf.EchoReply, Local: netip.MustParseAddr("192.0.2.1")}, bpf.EBPF)
+	return err == nil && f.Close() == nil
+}
+
+// golden compares with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is\n%s\nwant\n%s", name, got, want)
+	}
+}
