@@ -61,14 +61,14 @@ func TestPollerWakeBeforeWait(t *testing.T) {
 	p := newPoller(t)
 	p.Wake()
 	p.Wake()
-	if !wait(t, p, -1, -1) {
+	if !wait(t, p, patience, -1) {
 		t.Error("the wait ended, but not by Wake")
 	}
 	if wait(t, p, 0, -1) {
 		t.Error("two Wakes before one Wait ended two of them")
 	}
 	p.Wake()
-	if !wait(t, p, -1, -1) {
+	if !wait(t, p, patience, -1) {
 		t.Error("after a Wait the next Wake does nothing")
 	}
 }
@@ -86,7 +86,7 @@ func TestPollerWakeDuringWait(t *testing.T) {
 		p.Wake()
 		failed <- err
 	}()
-	if !wait(t, p, -1, -1) {
+	if !wait(t, p, patience, -1) {
 		t.Error("the wait ended, but not by Wake")
 	}
 	if err := <-failed; err != nil {
@@ -159,7 +159,7 @@ func TestPollerErrors(t *testing.T) {
 	}
 	// With everything at once, a Wake is not lost.
 	p.Wake()
-	if !wait(t, p, -1, ends[1]) {
+	if !wait(t, p, patience, ends[1]) {
 		t.Error("beside an error, the Wake is not seen")
 	}
 }
@@ -198,7 +198,8 @@ func TestPollerSignal(t *testing.T) {
 
 // TestPollerManyWakes has many goroutines announce things, each one only after
 // the waiter has seen its last: a Wake that is lost leaves the waiter asleep
-// with something to see.
+// with something to see. Another one calls Wake without end, so that Wakes fall
+// into the moment in which a Wait takes note of one.
 func TestPollerManyWakes(t *testing.T) {
 	undisturbed(t)
 	const wakers, rounds = 8, 2000
@@ -218,6 +219,12 @@ func TestPollerManyWakes(t *testing.T) {
 			}
 		})
 	}
+	var stop atomic.Bool
+	wg.Go(func() {
+		for !stop.Load() {
+			p.Wake()
+		}
+	})
 	var last [wakers]int64
 	for left := wakers * rounds; left > 0; {
 		woken := wait(t, p, patience, -1)
@@ -235,6 +242,7 @@ func TestPollerManyWakes(t *testing.T) {
 			break
 		}
 	}
+	stop.Store(true)
 	if t.Failed() { // let them go
 		for i := range wakers {
 			close(seen[i])
