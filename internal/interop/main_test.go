@@ -1,0 +1,150 @@
+//go:build interop && linux
+
+// Package interop tests l2ping against programs that nobody here wrote:
+// iputils ping, tcpdump, tshark, jc, and Linux's own network stack. All of it
+// runs in private namespaces; no frame leaves them.
+//
+// The tests need Debian's packages iputils-ping, tcpdump, tshark and jc, and
+// fail without them.
+package interop
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/l2ping/l2ping/internal/lab"
+	"github.com/l2ping/l2ping/internal/lab/labtest"
+)
+
+// commandVar is the path of the l2ping to test. If it is empty, one is built
+// from this module.
+const commandVar = "L2PING_INTEROP_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(commandVar) != "" {
+		labtest.MainNetns(m)
+	}
+	code, err := withCommand()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// withCommand builds l2ping into a directory that lasts as long as this test
+// binary, run once more with the path of it.
+func withCommand() (int, error) {
+	dir, err := os.MkdirTemp("", "l2ping-interop-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "l2ping")
+	build := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/l2ping/l2ping/cmd/l2ping")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("build l2ping: %w\n%s", err, out)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	tests := exec.Command(self, os.Args[1:]...)
+	tests.Env = append(os.Environ(), commandVar+"="+path)
+	tests.Stdin, tests.Stdout, tests.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = tests.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// packages are Debian's, by the program that each is needed for.
+var packages = map[string]string{
+	"ping":    "iputils-ping",
+	"tcpdump": "tcpdump",
+	"tshark":  "tshark",
+	"jc":      "jc",
+}
+
+// program is the path of a foreign program. That it is missing is a failure:
+// without its peers this package tests nothing.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%v (apt-get install %s)", err, packages[name])
+	}
+	return path
+}
+
+// outcome is what a program has left.
+type outcome struct {
+	stdout, stderr string
+	exit           int
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("exit %d\n--- standard output:\n%s--- standard error:\n%s", o.exit, o.stdout, o.stderr)
+}
+
+// runLimit bounds every run of a program here.
+const runLimit = 30 * time.Second
+
+// run runs a program in n to its end; n may be nil for programs that have
+// nothing to do with a network.
+func run(t testing.TB, n *lab.Namespace, stdin, path string, args ...string) outcome {
+	t.Helper()
+	o, err := tryRun(t.Context(), n, stdin, path, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%v", path, strings.Join(args, " "), err, o)
+	}
+	return o
+}
+
+func tryRun(ctx context.Context, n *lab.Namespace, stdin, path string, args ...string) (outcome, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, runLimit, errors.New("it did not end"))
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.WaitDelay = time.Second // whoever inherited the pipes
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	var err error
+	if n == nil {
+		err = cmd.Run()
+	} else {
+		err = n.Run(cmd)
+	}
+	o := outcome{stdout: stdout.String(), stderr: stderr.String(), exit: -1}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+		err = nil
+	}
+	if cmd.ProcessState != nil {
+		o.exit = cmd.ProcessState.ExitCode()
+	}
+	return o, errors.Join(err, context.Cause(ctx))
+}
+
+// l2ping runs the command under test in n.
+func l2ping(t testing.TB, n *lab.Namespace, args ...string) outcome {
+	t.Helper()
+	return run(t, n, "", os.Getenv(commandVar), args...)
+}
+
+// must fails the test if something that the test itself needs did not work.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
