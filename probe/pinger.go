@@ -146,10 +146,7 @@ func (p *Pinger) open() error {
 		wire:      sockets{p},
 		neighbors: p.resolver,
 		link:      p.watch,
-		now: func() instant {
-			t := time.Now()
-			return instant{mono: int64(t.Sub(base)), wall: t.UnixNano()}
-		},
+		now:       func() instant { return readClocks(base) },
 		events:    newRing(ringSize),
 		target:    t,
 		count:     p.cfg.Count,

@@ -181,7 +181,7 @@ func TestInUserNamespace(t *testing.T) {
 		t.Skip("this is the run in a user namespace already")
 	}
 	labtest.RequireNetns(t)
-	cmd := exec.Command("/proc/self/exe", "-test.run=^Test(Ping|New|Run)", "-test.v")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^Test(Ping|New|Run)", "-test.v", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), inUserns+"=1", "L2PING_TEST_REQUIRE=netns")
 	lab.EnterUserNamespace(cmd)
 	out, err := cmd.CombinedOutput()
