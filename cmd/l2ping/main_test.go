@@ -240,10 +240,3 @@ func (o *output) match(re *regexp.Regexp) error {
 		}
 	}
 }
-
-// within fails a test that waits for something that never happens.
-func within(t testing.TB) func() {
-	t.Helper()
-	timer := time.AfterFunc(hangLimit, func() { panic(t.Name() + " hangs") })
-	return func() { timer.Stop() }
-}

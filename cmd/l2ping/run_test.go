@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/internal/lab/labtest"
 	"github.com/l2ping/l2ping/probe"
 )
 
@@ -29,8 +30,10 @@ func newTestEnv() (e *env, stdout, stderr *bytes.Buffer) {
 	}, stdout, stderr
 }
 
-// Mistakes that are found before any network is looked at.
+// Mistakes that are found before any network is looked at. Should one not be
+// found, there is no network here to send on.
 func TestBadUse(t *testing.T) {
+	ns := labtest.NewNamespace(t)
 	const more = " (l2ping --help tells more)"
 	for _, tt := range []struct {
 		args string
@@ -92,8 +95,13 @@ func TestBadUse(t *testing.T) {
 		{"help nosuch", `no command "nosuch"` + more},
 	} {
 		e, stdout, stderr := newTestEnv()
-		if exit := run(e, strings.Fields(tt.args)); exit != exitError {
-			t.Errorf("l2ping %s: exit status %d", tt.args, exit)
+		if err := ns.Do(func() error {
+			if exit := run(e, strings.Fields(tt.args)); exit != exitError {
+				t.Errorf("l2ping %s: exit status %d", tt.args, exit)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 		if got, want := stderr.String(), "l2ping: "+tt.want+"\n"; got != want || stdout.Len() > 0 {
 			t.Errorf("l2ping %s:\n     %s%swant %s", tt.args, stdout, got, want)
