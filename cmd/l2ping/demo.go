@@ -86,7 +86,7 @@ type demo struct {
 
 func (d *demo) printf(format string, args ...any) {
 	if _, err := fmt.Fprintf(d.out, format, args...); err != nil && d.err == nil {
-		d.err = fmt.Errorf("write the output: %w", err)
+		d.err = outputError(err)
 	}
 }
 
@@ -162,7 +162,7 @@ func (d *demo) run(ctx context.Context) error {
 // start tells the path and how the run is set up.
 func (d *demo) start(s *probe.Started) {
 	d.title("1. The path: l2ping route -i eth0 " + d.network.HostIP.String())
-	d.indented(render.Route(&s.Decision, d.network.HostIP.String(), false))
+	d.indented(render.Route(&s.Decision, d.network.HostIP.String(), render.Asked{Interface: true}))
 	d.printf("\n   Finding the MAC took %.1f us. ping counts that into its first round trip.\n",
 		us(s.Decision.Neighbor.Took))
 

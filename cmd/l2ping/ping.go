@@ -3,7 +3,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"math"
 	"time"
 
@@ -67,7 +67,7 @@ func (f *pingFlags) add(cmd *cobra.Command) {
 	number(&f.size, "size", "s", "data `bytes` (56)", 0, frame.MaxEchoData)
 	number(&f.ttl, "ttl", "t", "time to live in `hops` (64)", 1, 255)
 	number(&f.tos, "tos", "Q", "type of service `byte`: DSCP and ECN (0)", 0, 255)
-	fl.VarP(&choice[bool]{value: &f.mayFragment, parse: parsePMTU}, "pmtudisc", "M", "`do|want|dont`: set the don't fragment bit, or not (want)")
+	fl.VarP(&choice[bool]{value: &f.mayFragment, parse: parsePMTU, words: "do, want and dont"}, "pmtudisc", "M", "`do|want|dont`: set the don't fragment bit, or not (want)")
 	fl.VarP(&f.pattern, "pattern", "p", "fill the data with these `hex` bytes")
 	number(&f.id, "id", "e", "ICMP `identifier` (random)", 0, math.MaxUint16)
 	fl.BoolVarP(&f.numeric, "numeric", "n", false, "look up no names")
@@ -77,8 +77,8 @@ func (f *pingFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.outstanding, "outstanding", "O", false, "tell of a probe without an answer when the next one leaves")
 	fl.BoolVarP(&f.broadcast, "broadcast", "b", false, "allow a broadcast address")
 	fl.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 alone")
-	fl.Var(&choice[bpf.Mode]{value: &f.filter, parse: bpf.ParseMode}, "filter", "`auto|ebpf|classic`: which filter to load (auto)")
-	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps}, "timestamps", "`auto|driver|user`: which stamps to use (auto)")
+	fl.Var(&choice[bpf.Mode]{value: &f.filter, parse: bpf.ParseMode, words: "auto, ebpf and classic"}, "filter", "`auto|ebpf|classic`: which filter to load (auto)")
+	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps, words: "auto, driver and user"}, "timestamps", "`auto|driver|user`: which stamps to use (auto)")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object a line")
 	fl.BoolP("help", "h", false, "print this")
 }
@@ -97,7 +97,7 @@ func parsePMTU(s string) (bool, error) {
 	case "dont":
 		return true, nil
 	}
-	return false, fmt.Errorf("not one of do, want and dont")
+	return false, errors.New("unknown word")
 }
 
 // config turns the flags into what probe asks for.

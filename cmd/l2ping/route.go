@@ -61,6 +61,6 @@ func (e *env) route(cmd *cobra.Command, flags *sourceFlags, host string) error {
 	if !d.Neighbor.Known() {
 		e.exit = exitNoReply
 	}
-	_, err = io.WriteString(e.stdout, render.Route(d, host, ifc == nil))
+	_, err = io.WriteString(e.stdout, render.Route(d, host, render.Asked{Interface: ifname != "", Source: source.IsValid()}))
 	return outputError(err)
 }

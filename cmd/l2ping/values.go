@@ -45,7 +45,7 @@ func parseDuration(s string) (time.Duration, error) {
 		v = time.Duration(math.Round(seconds * 1e9))
 	}
 	if v <= 0 {
-		return 0, errors.New("not more than 0")
+		return 0, errors.New("has to be more than 0")
 	}
 	return v, nil
 }
@@ -103,6 +103,7 @@ func (p *pattern) Set(s string) error {
 type choice[T any] struct {
 	value *T
 	parse func(string) (T, error)
+	words string // those that there are, for the error
 	text  string
 }
 
@@ -113,7 +114,7 @@ func (*choice[T]) Type() string { return "word" }
 func (c *choice[T]) Set(s string) error {
 	v, err := c.parse(s)
 	if err != nil {
-		return err
+		return fmt.Errorf("not one of %s", c.words)
 	}
 	*c.value, c.text = v, s
 	return nil

@@ -27,8 +27,11 @@ func Via(n arp.Neighbor) string {
 	return fmt.Sprintf("via %s %s (arp; not in the neighbor table)", n.Addr, n.MAC)
 }
 
+// Asked says what of a decision was asked for by name.
+type Asked struct{ Interface, Source bool }
+
 // Route is the whole decision, a line a fact, each with its reason.
-func Route(d *arp.Decision, target string, chosen bool) string {
+func Route(d *arp.Decision, target string, asked Asked) string {
 	p, n := d.Path, d.Neighbor
 	var b strings.Builder
 	line := func(name, value, reason string) {
@@ -39,12 +42,15 @@ func Route(d *arp.Decision, target string, chosen bool) string {
 		target = ""
 	}
 	line("target", name, target)
-	why := "as asked"
-	if chosen {
-		why = "the kernel routes the target by it"
+	why, whence := "the kernel routes the target by it", "the kernel's choice for this route"
+	if asked.Source {
+		why, whence = "it has the source address", "as asked"
+	}
+	if asked.Interface {
+		why = "as asked"
 	}
 	line("interface", p.Interface.Name, fmt.Sprintf("%s; %s, mac %s, mtu %d", why, p.Interface.Kind, p.Interface.MAC, p.Interface.MTU))
-	line("source", p.Source.String(), "the kernel's choice for this route")
+	line("source", p.Source.String(), whence)
 	switch {
 	case p.Broadcast:
 		line("next hop", "everybody", "a broadcast address of "+p.Interface.Name)

@@ -47,10 +47,10 @@ func TestRoute(t *testing.T) {
 		name   string
 		change func(*l2.Path, *arp.Neighbor)
 		target string
-		chosen bool
+		asked  Asked
 		want   string
 	}{
-		{"on-link", func(*l2.Path, *arp.Neighbor) {}, "192.0.2.1", false, `
+		{"on-link", func(*l2.Path, *arp.Neighbor) {}, "192.0.2.1", Asked{Interface: true}, `
 target     192.0.2.1
 interface  eth0               as asked; veth, mac 02:00:5e:00:53:07, mtu 1500
 source     192.0.2.7          the kernel's choice for this route
@@ -61,7 +61,7 @@ mac        02:00:5e:00:53:01  the neighbor table has no entry; answered ARP in 0
 			p.OnLink, p.NextHop, p.Route = false, gateway, netip.MustParsePrefix("0.0.0.0/0")
 			p.Table, p.MTU = 100, 1400
 			n.Addr, n.How, n.State = gateway, arp.HowTable, reachable
-		}, "far.example", true, `
+		}, "far.example", Asked{}, `
 target     192.0.2.1          far.example
 interface  eth0               the kernel routes the target by it; veth, mac 02:00:5e:00:53:07, mtu 1500
 source     192.0.2.7          the kernel's choice for this route
@@ -71,7 +71,7 @@ mtu        1400               the route's, or learnt from the path
 `},
 		{"nobody there", func(_ *l2.Path, n *arp.Neighbor) {
 			*n = arp.Neighbor{Addr: far, State: gone, Took: time.Microsecond}
-		}, "192.0.2.1", false, `
+		}, "192.0.2.1", Asked{Interface: true}, `
 target     192.0.2.1
 interface  eth0               as asked; veth, mac 02:00:5e:00:53:07, mtu 1500
 source     192.0.2.7          the kernel's choice for this route
@@ -81,7 +81,7 @@ mac        unknown            the neighbor table says failed; no ARP reply
 		{"broadcast", func(p *l2.Path, n *arp.Neighbor) {
 			p.Broadcast, p.Route, p.Table = true, netip.Prefix{}, 0
 			*n = arp.Neighbor{Addr: far, MAC: frame.Broadcast}
-		}, "192.0.2.1", false, `
+		}, "192.0.2.1", Asked{Interface: true}, `
 target     192.0.2.1
 interface  eth0               as asked; veth, mac 02:00:5e:00:53:07, mtu 1500
 source     192.0.2.7          the kernel's choice for this route
@@ -91,7 +91,7 @@ mac        ff:ff:ff:ff:ff:ff  broadcast
 	} {
 		d := &arp.Decision{Path: path(), Neighbor: neighbor()}
 		tt.change(d.Path, &d.Neighbor)
-		got := Route(d, tt.target, tt.chosen)
+		got := Route(d, tt.target, tt.asked)
 		if got != strings.TrimPrefix(tt.want, "\n") {
 			t.Errorf("%s: is\n%swant%s", tt.name, got, tt.want)
 		}
