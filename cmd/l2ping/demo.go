@@ -181,6 +181,10 @@ func (d *demo) start(s *probe.Started) {
 // it at the kernel's arrival stamp; with -U it stops it in the program.
 func (d *demo) reply(e *probe.Event) {
 	b := e.Reply.Budget
+	if min(b.Send, b.Queue, b.Wire, b.Receive) == probe.Unknown {
+		d.printf("   %3d  %10.1f   (by %s stamps: a better one did not come)\n", e.Seq, us(e.Reply.RTT), e.Reply.RTTSource)
+		return
+	}
 	d.printf("   %3d  %10.1f %8.1f%8.1f%9.1f %11.1f%10.1f\n", e.Seq, us(e.Reply.RTT),
 		us(b.Send), us(b.Queue), us(b.Receive), us(asPing(b)), us(asPing(b)+b.Receive))
 }
@@ -192,8 +196,13 @@ func asPing(b probe.Budget) time.Duration { return b.Send + b.Queue + b.Wire }
 func (d *demo) compare(replies []probe.Reply) {
 	var wire, ping []time.Duration
 	for _, r := range replies {
-		wire = append(wire, r.RTT)
-		ping = append(ping, asPing(r.Budget))
+		if r.RTTSource == l2.StampDriver && min(r.Budget.Send, r.Budget.Queue) != probe.Unknown {
+			wire = append(wire, r.RTT)
+			ping = append(ping, asPing(r.Budget))
+		}
+	}
+	if len(wire) == 0 {
+		return
 	}
 	slices.Sort(wire)
 	slices.Sort(ping)

@@ -28,7 +28,6 @@ type TextOptions struct {
 	PrintTime   bool   // the wall clock ahead of each line
 	Outstanding bool   // tell of each probe without an answer when the next one leaves
 	Pattern     []byte // of the data; shown ahead of the header
-	Budget      bool   // the parts of each probe's time
 }
 
 // Text renders events as iputils ping prints them.
@@ -171,9 +170,6 @@ func (t *Text) reply(e *probe.Event) {
 		return
 	}
 	t.printf(" time=%s ms", roundTrip(r.RTT))
-	if t.opts.Budget {
-		t.printf("%s", Budget(r.Budget))
-	}
 	if r.State == probe.StateDuplicate {
 		t.printf(" (DUP!)")
 	}
@@ -196,23 +192,6 @@ func (t *Text) mismatch(m *probe.Mismatch) {
 		}
 		t.printf("%x ", b)
 	}
-}
-
-// Budget is a probe's time in parts, in microseconds, those that are known.
-func Budget(b probe.Budget) string {
-	var parts []string
-	for _, p := range []struct {
-		name string
-		time time.Duration
-	}{{"send", b.Send}, {"queue", b.Queue}, {"wire", b.Wire}, {"receive", b.Receive}} {
-		if p.time != probe.Unknown {
-			parts = append(parts, fmt.Sprintf("%s %.1f", p.name, float64(p.time)/1e3))
-		}
-	}
-	if parts == nil {
-		return ""
-	}
-	return " (" + strings.Join(parts, " ") + " us)"
 }
 
 // roundTrip is a time as ping prints it, in milliseconds: the longer, the

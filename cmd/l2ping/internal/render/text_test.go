@@ -153,24 +153,6 @@ func TestReplies(t *testing.T) {
 		{"verbose", TextOptions{Verbose: true}, nil, "64 bytes from 192.0.2.1: icmp_seq=1 ident=4660 ttl=64 time=0.011 ms\n"},
 		{"time of day", TextOptions{PrintTime: true}, nil, "[1767319445.123456] 64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n"},
 		{
-			"budget", TextOptions{Budget: true}, nil,
-			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (send 6.1 queue 2.0 wire 11.0 receive 9.3 us)\n",
-		},
-		{
-			"a part of the budget", TextOptions{Budget: true},
-			func(r *probe.Reply) {
-				r.Budget = probe.Budget{Send: probe.Unknown, Queue: probe.Unknown, Wire: probe.Unknown, Receive: 0}
-			},
-			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (receive 0.0 us)\n",
-		},
-		{
-			"no budget", TextOptions{Budget: true},
-			func(r *probe.Reply) {
-				r.Budget = probe.Budget{Send: probe.Unknown, Queue: probe.Unknown, Wire: probe.Unknown, Receive: probe.Unknown}
-			},
-			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n",
-		},
-		{
 			"duplicate", TextOptions{}, func(r *probe.Reply) { r.State = probe.StateDuplicate },
 			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (DUP!)\n",
 		},
