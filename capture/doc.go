@@ -7,5 +7,6 @@
 // drops everything until its filter stands.
 //
 // An arrival stamp is the kernel's one stamp on the frame, shared by all
-// sockets on the host (net/core/dev.c, net_timestamp_check).
+// sockets on the host (net/core/dev.c, net_timestamp_check). A NIC that stamps
+// puts its own beside it, by its own clock.
 package capture

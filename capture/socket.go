@@ -20,6 +20,9 @@ type Config struct {
 	// Filter decides what is delivered. Required. It stays the caller's, and
 	// must not be closed before the socket.
 	Filter *bpf.Filter
+	// Hardware asks for the NIC's stamps too. It changes nothing on the NIC:
+	// l2.StampAbility.HardwareNow says whether that stamps.
+	Hardware bool
 	// BufferBytes bounds the frames that wait in the kernel to be read
 	// (SO_RCVBUF). 0 is 1 MiB; the kernel caps it at net.core.rmem_max.
 	BufferBytes int
@@ -35,6 +38,11 @@ type Frame struct {
 	// nanoseconds since the Unix epoch (CLOCK_REALTIME); 0 if the kernel did
 	// not stamp it.
 	Arrival int64
+	// Hardware is when the NIC had the frame, in nanoseconds by its own clock;
+	// 0 if it did not stamp it, or was not asked (Config). It may be subtracted
+	// from another stamp of the same NIC (l2.StampHardware) and from nothing
+	// else.
+	Hardware int64
 	// VLAN is the tag that the kernel took off the frame.
 	VLAN VLAN
 }
@@ -103,7 +111,11 @@ func (s *Socket) setUp(cfg Config) error {
 			return fmt.Errorf("set %s: %w", o.name, os.NewSyscallError("setsockopt", err))
 		}
 	}
-	if err := timestamping.Enable(fd, timestamping.Receive); err != nil {
+	flags := timestamping.Receive
+	if cfg.Hardware {
+		flags = timestamping.HardwareReceive
+	}
+	if err := timestamping.Enable(fd, flags); err != nil {
 		return err
 	}
 	return cfg.Filter.Attach(s.conn)
@@ -122,18 +134,24 @@ func (s *Socket) Receive(frames []Frame) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var a timestamping.Arrival
 	for i := range n {
 		data, length, control, _ := s.batch.Message(i)
-		timestamping.ParseArrival(control, &a)
-		frames[i] = Frame{
-			Data:    data,
-			Length:  length,
-			Arrival: a.Software,
-			VLAN:    VLAN{Present: a.VLAN, TCI: a.TCI},
-		}
+		frames[i] = newFrame(data, length, control)
 	}
 	return n, nil
+}
+
+// newFrame is a frame with what its control messages tell.
+func newFrame(data []byte, length int, control []byte) Frame {
+	var a timestamping.Arrival
+	timestamping.ParseArrival(control, &a)
+	return Frame{
+		Data:     data,
+		Length:   length,
+		Arrival:  a.Software,
+		Hardware: a.Hardware,
+		VLAN:     VLAN{Present: a.VLAN, TCI: a.TCI},
+	}
 }
 
 // MinFrames is the room in frames that Receive needs.

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -20,6 +21,7 @@ import (
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
 	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/internal/timestamping"
 	"github.com/l2ping/l2ping/l2"
 )
 
@@ -270,6 +272,53 @@ func TestReceive(t *testing.T) {
 			}
 		})
 	})
+}
+
+// Both kinds of stamp of one frame come in one message; what there is not is 0.
+func TestFrameStamps(t *testing.T) {
+	for _, tt := range []struct{ arrival, hardware int64 }{{0, 0}, {5, 0}, {0, 7}, {1_700_000_000_000_000_005, 7_000_000_009}} {
+		control := make([]byte, unix.CmsgSpace(48))
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+		h.Level, h.Type = unix.SOL_SOCKET, unix.SO_TIMESTAMPING
+		h.SetLen(unix.CmsgLen(48))
+		for i, ns := range []int64{tt.arrival, 0, tt.hardware} {
+			at := control[unix.CmsgLen(16*i):]
+			binary.NativeEndian.PutUint64(at, uint64(ns/1e9))
+			binary.NativeEndian.PutUint64(at[8:], uint64(ns%1e9))
+		}
+		data := []byte{1, 2, 3}
+		if f := newFrame(data, 60, control); f.Arrival != tt.arrival || f.Hardware != tt.hardware || f.Length != 60 || !bytes.Equal(f.Data, data) {
+			t.Errorf("%+v: %+v", tt, f)
+		}
+	}
+}
+
+// Asked for the NIC's stamps too, a socket on a veth gets those of the kernel as
+// ever, and no others.
+func TestReceiveHardware(t *testing.T) {
+	pair := silentPair(t)
+	for _, hardware := range []bool{false, true} {
+		l := open(t, pair, bpf.Classic, func(_ *l2.Interface, cfg *Config) { cfg.Hardware = hardware })
+		want := timestamping.Receive
+		if hardware {
+			want = timestamping.HardwareReceive
+		}
+		if got, err := unix.GetsockoptInt(l.FD(), unix.SOL_SOCKET, unix.SO_TIMESTAMPING); err != nil || got != want {
+			t.Errorf("hardware %v: SO_TIMESTAMPING is %#x, %v, want %#x", hardware, got, err, want)
+		}
+		far := talk(t, pair.Far)
+		pinned(t, pair.Far, func() {
+			until(t, "stamps", func() bool {
+				from := time.Now().UnixNano()
+				far.send(reply(t, pair, 1, 56))
+				_, f := l.until(1)
+				if to := time.Now().UnixNano(); f.Hardware != 0 || f.Arrival != 0 && (f.Arrival < from || f.Arrival > to) {
+					t.Fatalf("arrived at %d, by the NIC at %d, sent from %d to %d", f.Arrival, f.Hardware, from, to)
+				}
+				return f.Arrival != 0 // the first stamps on a host may be missing
+			})
+		})
+	}
 }
 
 // until waits for a condition that has to come true.

@@ -3,8 +3,10 @@
 // tells when they left.
 //
 // Interface and Path are asked of the kernel by rtnetlink, which needs no
-// capability. A Link needs CAP_NET_RAW. All of them belong to the network
-// namespace of the thread that opened them; a caller that works in another
-// namespace locks its goroutine to a thread there (runtime.LockOSThread,
-// setns(2)) while it opens, and may use them from any thread afterwards.
+// capability, nor does an Interface's StampAbility or Coalescing. A Link needs
+// CAP_NET_RAW, and SetHardwareStamps CAP_NET_ADMIN. All of them belong to the
+// network namespace of the thread that opened them; a caller that works in
+// another namespace locks its goroutine to a thread there
+// (runtime.LockOSThread, setns(2)) while it opens, and may use them from any
+// thread afterwards.
 package l2

@@ -3,6 +3,7 @@
 package l2_test
 
 import (
+	"errors"
 	"fmt"
 	"log"
 	"net/netip"
@@ -68,4 +69,32 @@ func ExampleNoRouteError() {
 	}
 	fmt.Println(err)
 	// Output: no route to 203.0.113.9 by eth1 (the kernel routes it by eth0)
+}
+
+// The NIC's own stamps, for as long as they are needed, where it has any.
+func ExampleInterface_SetHardwareStamps() {
+	ifc, err := l2.InterfaceByName("eth0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	restore, err := ifc.SetHardwareStamps()
+	if lack := (*l2.NoHardwareError)(nil); errors.As(err, &lack) {
+		fmt.Println("stamps of the driver will do:", lack.Reason())
+		restore = func() error { return nil }
+	} else if err != nil {
+		log.Fatal(err) // EPERM without CAP_NET_ADMIN
+	}
+	defer func() {
+		if err := restore(); err != nil {
+			log.Print(err) // somebody else has set it since
+		}
+	}()
+
+	link, err := l2.OpenLink(ifc, &l2.LinkConfig{Hardware: true})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer link.Close()
+	fmt.Println("asking for the NIC's stamps:", link.Hardware())
 }

@@ -156,27 +156,3 @@ func TestUsable(t *testing.T) {
 		})
 	}
 }
-
-func TestStamps(t *testing.T) {
-	pair := labtest.NewPair(t, nil)
-	ifc := lookUp(t, pair.Near, "eth0")
-	inside(t, pair.Near, func() {
-		if got, err := ifc.Stamps(); err != nil || got != (StampAbility{Departure: StampDriver, Arrival: StampDriver}) {
-			t.Errorf("%+v, %v, want driver for both", got, err)
-		}
-		gone := &Interface{Name: "gone0"}
-		if got, err := gone.Stamps(); err == nil || got.Departure != StampSched {
-			t.Errorf("of no interface: %+v, %v", got, err)
-		}
-	})
-	for p, want := range map[StampPoint]string{
-		StampNone: "none", StampUser: "user", StampSched: "sched", StampDriver: "driver", StampHardware: "hardware", 99: "none",
-	} {
-		if got := p.String(); got != want {
-			t.Errorf("%d is %q, want %q", p, got, want)
-		}
-	}
-	if !(StampNone < StampUser && StampUser < StampSched && StampSched < StampDriver && StampDriver < StampHardware) {
-		t.Error("greater points are not nearer to the wire")
-	}
-}

@@ -49,7 +49,10 @@ type Stamp struct {
 	// ID is the id that Send was given.
 	ID    uint32
 	Point StampPoint
-	// Time is in nanoseconds since the Unix epoch (CLOCK_REALTIME).
+	// Time is in nanoseconds: since the Unix epoch (CLOCK_REALTIME), but at
+	// StampHardware by the NIC's own clock, whose epoch nobody knows (often
+	// that of TAI). A hardware stamp may be subtracted from another of the same
+	// NIC and from nothing else.
 	Time int64
 }
 
@@ -58,9 +61,13 @@ type Stamp struct {
 type LinkConfig struct {
 	// NoStamps leaves departure stamps off.
 	NoStamps bool
+	// Hardware asks for the NIC's stamps too. It changes nothing on the NIC:
+	// StampAbility.HardwareNow says whether that stamps.
+	Hardware bool
 	// QueueBytes bounds the error queue that holds stamps until they are
 	// read (SO_RCVBUF of the socket; one stamp takes about 1 kB there). 0 is
-	// 1 MiB; the kernel caps it at net.core.rmem_max.
+	// 1 MiB, and half as much again for a third stamp with Hardware; the kernel
+	// caps it at net.core.rmem_max.
 	QueueBytes int
 
 	// countIDs leaves SCM_TS_OPT_ID alone even where the kernel has it.
@@ -78,11 +85,16 @@ type Link struct {
 	control []byte
 	pin     runtime.Pinner
 
+	stamping int // flags of SO_TIMESTAMPING
+
 	// Without SCM_TS_OPT_ID the kernel counts the frames itself, and counted
 	// tells which id the frame of a count had.
 	counts  bool
 	count   uint32
 	counted []countedID
+	// unsure is the count below which a hardware stamp may be of a frame
+	// from before the count started anew.
+	unsure uint32
 }
 
 type countedID struct {
@@ -125,12 +137,15 @@ func (l *Link) setUp(ifc *Interface, cfg *LinkConfig) error {
 	size := cfg.QueueBytes
 	if size == 0 {
 		size = 1 << 20
+		if cfg.Hardware {
+			size += size / 2
+		}
 	}
 	fd := l.conn.FD()
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size); err != nil {
 		return fmt.Errorf("set SO_RCVBUF on %s: %w", ifc.Name, err)
 	}
-	if err := timestamping.Enable(fd, timestamping.Transmit); err != nil {
+	if err := l.askForStamps(cfg.Hardware, timestamping.Enable); err != nil {
 		return fmt.Errorf("stamps on %s: %w", ifc.Name, err)
 	}
 	l.batch = sock.NewBatch(MinStamps, 0, timestamping.ControlLen)
@@ -147,6 +162,19 @@ func (l *Link) setUp(ifc *Interface, cfg *LinkConfig) error {
 	l.msg.Control = &l.control[0]
 	l.msg.SetControllen(len(l.control))
 	return nil
+}
+
+// askForStamps asks for the NIC's stamps where those are wanted and the kernel
+// knows how, else for those in software alone.
+func (l *Link) askForStamps(hardware bool, enable func(fd, flags int) error) error {
+	if hardware {
+		l.stamping = timestamping.HardwareTransmit
+		if err := enable(l.conn.FD(), l.stamping); !errors.Is(err, unix.EINVAL) {
+			return err
+		}
+	}
+	l.stamping = timestamping.Transmit
+	return enable(l.conn.FD(), l.stamping)
 }
 
 // takesIDs probes for SCM_TS_OPT_ID (Linux 6.13) without sending anything:
@@ -171,6 +199,10 @@ func (l *Link) FD() int { return l.conn.FD() }
 // CountsIDs tells whether stamps are matched to frames by counting, as before
 // Linux 6.13, and not by an id that each frame bears (SCM_TS_OPT_ID).
 func (l *Link) CountsIDs() bool { return l.counts }
+
+// Hardware tells whether the link asks for the NIC's stamps: it was told to,
+// and the kernel knows SOF_TIMESTAMPING_OPT_TX_SWHW (Linux 4.13).
+func (l *Link) Hardware() bool { return l.stamping == timestamping.HardwareTransmit }
 
 // Send hands one frame to the interface's qdisc and returns without waiting
 // for the wire. Its stamps will bear id. Errors are bare errnos: ENETDOWN for
@@ -215,15 +247,18 @@ func (l *Link) countID(errno unix.Errno, id uint32, sent int64) {
 	switch errno {
 	case 0, unix.ENOBUFS: // counted; ENOBUFS comes from the qdisc
 		l.counted[l.count%uint32(len(l.counted))] = countedID{l.count, id, sent}
-		l.count++
+		if l.count++; l.count == 0 {
+			l.unsure = 0 // all counts have been given since
+		}
 	case unix.ENETDOWN, unix.ENXIO, unix.EAGAIN: // checked before the count
 	default:
 		// Not known: start both counts anew, or every later stamp would
 		// silently belong to the wrong frame. EMSGSIZE is among these: a frame
 		// that is too long by no more than a VLAN tag is refused after the count.
 		_ = timestamping.Enable(l.conn.FD(), 0)
-		_ = timestamping.Enable(l.conn.FD(), timestamping.Transmit)
+		_ = timestamping.Enable(l.conn.FD(), l.stamping)
 		clear(l.counted)
+		l.unsure = max(l.unsure, l.count)
 		l.count = 0
 	}
 }
@@ -231,7 +266,11 @@ func (l *Link) countID(errno unix.Errno, id uint32, sent int64) {
 // ReadStamps reads departure stamps that have come, without waiting, and
 // returns how many. It needs room for MinStamps, and tells by more whether there
 // may be others. A frame has up to two stamps, at StampSched and StampDriver, in
-// any order; some drivers give none. It does not allocate.
+// any order; some drivers give none, and an interface above another gives one at
+// StampSched for each. With LinkConfig.Hardware it has up to three, of which that
+// at StampHardware comes after the frame has left, and after the stamps of frames
+// behind it: many NICs stamp one frame at a time and leave out those that follow
+// closely. It does not allocate.
 func (l *Link) ReadStamps(stamps []Stamp) (n int, more bool, err error) {
 	if l.batch == nil {
 		return 0, false, nil
@@ -256,28 +295,39 @@ const MinStamps = 32
 
 func (l *Link) stamp(control []byte) (Stamp, bool) {
 	var d timestamping.Departure
-	if !timestamping.ParseDeparture(control, &d) || d.Software == 0 {
+	if !timestamping.ParseDeparture(control, &d) {
 		return Stamp{}, false
 	}
 	s := Stamp{ID: d.ID, Time: d.Software}
-	switch d.Point {
-	case timestamping.Sched:
+	switch {
+	case d.Point == timestamping.Sched && d.Software != 0:
 		s.Point = StampSched
-	case timestamping.Driver:
+	case d.Point == timestamping.Driver && d.Software != 0:
 		s.Point = StampDriver
+	case d.Point == timestamping.Driver:
+		s.Point, s.Time = StampHardware, d.Hardware
 	default:
 		return Stamp{}, false
 	}
 	if l.counts {
 		c := l.counted[d.ID%uint32(len(l.counted))]
-		// After a new start the queue may still hold stamps of the former
-		// count: older than the frame that has it now.
-		if c.sent == 0 || c.count != d.ID || d.Software < c.sent {
+		if c.sent == 0 || c.count != d.ID || l.outdated(&s, c.sent) {
 			return Stamp{}, false
 		}
 		s.ID = c.id
 	}
 	return s, true
+}
+
+// outdated tells whether a stamp may be of a former count, whose stamps the
+// queue and the NIC may still hold after a new start. By the kernel's clock
+// those are older than the frame that has the count now; the NIC's clock tells
+// nothing, and only counts that there were not before are sure.
+func (l *Link) outdated(s *Stamp, sent int64) bool {
+	if s.Point == StampHardware {
+		return s.ID < l.unsure
+	}
+	return s.Time < sent
 }
 
 // Close closes the socket.

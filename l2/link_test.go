@@ -10,6 +10,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -18,6 +19,7 @@ import (
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
 	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/internal/timestamping"
 )
 
 func openLink(t testing.TB, n *lab.Namespace, cfg *LinkConfig) *Link {
@@ -51,19 +53,25 @@ func frameOf(pair *lab.Pair, length int) []byte {
 }
 
 // eachLink runs a test on a link with ids of its own, where the kernel has
-// those, and on one that counts.
+// those, and on one that counts; on each also with the NIC's stamps asked for,
+// of which veth gives none.
 func eachLink(t *testing.T, f func(t *testing.T, pair *lab.Pair, l *Link)) {
-	for _, cfg := range []*LinkConfig{nil, {countIDs: true}} {
-		name := "default"
-		if cfg != nil {
-			name = "counted"
-		}
+	for name, cfg := range map[string]*LinkConfig{
+		"default": nil, "counted": {countIDs: true},
+		"hardware": {Hardware: true}, "hardware, counted": {Hardware: true, countIDs: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 			l := openLink(t, pair.Near, cfg)
 			t.Logf("ids are counted: %v", l.CountsIDs())
-			if cfg != nil && !l.CountsIDs() {
+			if cfg == nil {
+				cfg = &LinkConfig{}
+			}
+			if cfg.countIDs && !l.CountsIDs() {
 				t.Error("told to count, it does not")
+			}
+			if l.Hardware() != cfg.Hardware {
+				t.Errorf("asks for the NIC's stamps: %v, want %v", l.Hardware(), cfg.Hardware)
 			}
 			f(t, pair, l)
 		})
@@ -404,16 +412,187 @@ func TestLinkQueueBytes(t *testing.T) {
 
 func TestLinkNoStamps(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
-	l := openLink(t, pair.Near, &LinkConfig{NoStamps: true})
+	l := openLink(t, pair.Near, &LinkConfig{NoStamps: true, Hardware: true})
 	far := newStation(t, pair.Far, "eth0")
 	must(t, l.Send(frameOf(pair, 60), 1))
 	far.receive()
-	if n, more, err := l.ReadStamps(nil); n != 0 || more || err != nil {
-		t.Errorf("%d, %v, %v", n, more, err)
+	if n, more, err := l.ReadStamps(nil); n != 0 || more || err != nil || l.Hardware() {
+		t.Errorf("%d, %v, %v, hardware %v", n, more, err, l.Hardware())
 	}
 	// Nor are there any in the kernel.
 	if _, _, err := unix.Recvfrom(l.FD(), nil, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
 		t.Errorf("error queue: %v", err)
+	}
+}
+
+// The error queue has room for a third stamp a frame, as far as the kernel lets it.
+func TestLinkQueueBytesHardware(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	for _, tt := range []struct {
+		cfg  LinkConfig
+		want int
+	}{
+		{LinkConfig{}, 1 << 20},
+		{LinkConfig{Hardware: true}, 3 << 19},
+		{LinkConfig{Hardware: true, QueueBytes: 100_000}, 100_000},
+	} {
+		plain := openLink(t, pair.Near, &LinkConfig{NoStamps: true})
+		must(t, unix.SetsockoptInt(plain.FD(), unix.SOL_SOCKET, unix.SO_RCVBUF, tt.want))
+		want, err := unix.GetsockoptInt(plain.FD(), unix.SOL_SOCKET, unix.SO_RCVBUF)
+		must(t, err)
+		l := openLink(t, pair.Near, &tt.cfg)
+		if got, err := unix.GetsockoptInt(l.FD(), unix.SOL_SOCKET, unix.SO_RCVBUF); err != nil || got != want {
+			t.Errorf("%+v: SO_RCVBUF is %d (%v), want %d as %d gives", tt.cfg, got, err, want, tt.want)
+		}
+	}
+}
+
+// A kernel that does not know a flag refuses all of them; another error is one.
+func TestLinkAskForStamps(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		hardware bool
+		refuses  map[int]error
+		want     []int // flags that were tried
+		err      error
+	}{
+		{"software", false, nil, []int{timestamping.Transmit}, nil},
+		{"hardware", true, nil, []int{timestamping.HardwareTransmit}, nil},
+		{"hardware, not known", true, map[int]error{timestamping.HardwareTransmit: unix.EINVAL},
+			[]int{timestamping.HardwareTransmit, timestamping.Transmit}, nil},
+		{"no stamps at all", true, map[int]error{timestamping.HardwareTransmit: unix.EINVAL, timestamping.Transmit: unix.EINVAL},
+			[]int{timestamping.HardwareTransmit, timestamping.Transmit}, unix.EINVAL},
+		{"another error", true, map[int]error{timestamping.HardwareTransmit: unix.EBADF}, []int{timestamping.HardwareTransmit}, unix.EBADF},
+	} {
+		l := &Link{conn: &sock.Conn{}}
+		var tried []int
+		err := l.askForStamps(tt.hardware, func(_, flags int) error {
+			tried = append(tried, flags)
+			return tt.refuses[flags]
+		})
+		if !errors.Is(err, tt.err) || !slices.Equal(tried, tt.want) {
+			t.Errorf("%s: %v after %#x, want %v after %#x", tt.name, err, tried, tt.err, tt.want)
+		}
+		if err == nil && l.Hardware() != (len(tt.want) == 1 && tt.hardware) {
+			t.Errorf("%s: asks for the NIC's stamps: %v", tt.name, l.Hardware())
+		}
+	}
+}
+
+// controlMessage is a control message as recvmsg gives it.
+func controlMessage(level, typ int32, data []byte) []byte {
+	b := make([]byte, unix.CmsgSpace(len(data)))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = level, typ
+	h.SetLen(unix.CmsgLen(len(data)))
+	copy(b[unix.CmsgLen(0):], data)
+	return b
+}
+
+// departed is what the error queue has of a frame: stamps in software and by the
+// NIC, of which one is 0, at a point.
+func departed(software, hardware int64, info, id uint32) []byte {
+	var stamps []byte
+	for _, ns := range []int64{software, 0, hardware} {
+		stamps = binary.NativeEndian.AppendUint64(stamps, uint64(ns/1e9))
+		stamps = binary.NativeEndian.AppendUint64(stamps, uint64(ns%1e9))
+	}
+	extended := binary.NativeEndian.AppendUint32(nil, uint32(unix.ENOMSG))
+	extended = append(extended, 4, 0, 0, 0) // SO_EE_ORIGIN_TIMESTAMPING
+	extended = binary.NativeEndian.AppendUint32(extended, info)
+	extended = binary.NativeEndian.AppendUint32(extended, id)
+	return append(controlMessage(unix.SOL_SOCKET, unix.SO_TIMESTAMPING, stamps),
+		controlMessage(unix.SOL_PACKET, unix.PACKET_TX_TIMESTAMP, extended)...)
+}
+
+// Points of departure in ee_info (linux/errqueue.h).
+const (
+	atDriver = 0 // or by the NIC
+	atSched  = 1
+	atAck    = 2 // of TCP: not ours
+)
+
+func TestLinkStampPoints(t *testing.T) {
+	l := &Link{}
+	for _, tt := range []struct {
+		name    string
+		control []byte
+		want    Stamp
+	}{
+		{"sched", departed(5, 0, atSched, 7), Stamp{7, StampSched, 5}},
+		{"driver", departed(6, 0, atDriver, 7), Stamp{7, StampDriver, 6}},
+		{"NIC", departed(0, 9, atDriver, 7), Stamp{7, StampHardware, 9}},
+		// The kernel puts one stamp into a message, and the software one where it
+		// has both (net/socket.c, skb_is_swtx_tstamp).
+		{"driver and NIC", departed(6, 9, atDriver, 7), Stamp{7, StampDriver, 6}},
+		{"neither", departed(0, 0, atDriver, 7), Stamp{}},
+		{"by hardware, ahead of the qdisc", departed(0, 9, atSched, 7), Stamp{}},
+		{"another point", departed(5, 0, atAck, 7), Stamp{}},
+		{"another point, by hardware", departed(0, 9, atAck, 7), Stamp{}},
+		{"nothing", nil, Stamp{}},
+		{"cut", departed(0, 9, atDriver, 7)[:80], Stamp{}},
+	} {
+		if got, ok := l.stamp(tt.control); got != tt.want || ok != (tt.want != Stamp{}) {
+			t.Errorf("%s: %+v, %v, want %+v", tt.name, got, ok, tt.want)
+		}
+	}
+}
+
+// A NIC's stamp may come after the count has started anew, and its clock does not
+// tell that it is of a frame from before: such a count is not believed.
+func TestLinkStampsCountedHardware(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	l := openLink(t, pair.Near, &LinkConfig{Hardware: true, countIDs: true})
+	s := newSender(t, pair, l)
+	want := func(id, count uint32, believed bool) {
+		t.Helper()
+		wanted := Stamp{}
+		if believed {
+			wanted = Stamp{id, StampHardware, 9}
+		}
+		if got, ok := l.stamp(departed(0, 9, atDriver, count)); got != wanted || ok != believed {
+			t.Errorf("hardware stamp of count %d: %+v, %v, want %+v", count, got, ok, wanted)
+		}
+	}
+	want(0, 0, false) // nothing was sent
+	for id := range uint32(3) {
+		s.send(100 + id)
+	}
+	want(100, 0, true)
+	want(102, 2, true)
+	want(0, 3, false)
+	s.sendLength(1, 5, unix.EINVAL) // the count starts anew
+	want(0, 0, false)
+	for id := range uint32(5) {
+		s.send(200 + id)
+	}
+	for count := range uint32(3) {
+		want(0, count, false) // of 100, or of 200?
+	}
+	want(203, 3, true)
+	want(204, 4, true)
+	s.sendLength(1, 5, unix.EINVAL)
+	s.send(300)
+	s.sendLength(1, 5, unix.EINVAL)
+	for id := range uint32(7) {
+		s.send(400 + id)
+	}
+	for count := range uint32(5) {
+		want(0, count, false)
+	}
+	want(405, 5, true)
+	if got, err := unix.GetsockoptInt(l.FD(), unix.SOL_SOCKET, unix.SO_TIMESTAMPING); err != nil || got != timestamping.HardwareTransmit {
+		t.Errorf("after new starts: SO_TIMESTAMPING is %#x, %v, want %#x", got, err, timestamping.HardwareTransmit)
+	}
+	// The kernel's clock tells, all the while.
+	s.l.drain(t)
+	s.send(500)
+	s.check(500)
+	// Once all counts were given there are no doubts left.
+	l.count = 1<<32 - 1
+	s.send(600)
+	if l.count != 0 || l.unsure != 0 {
+		t.Errorf("after the last count: count %d, unsure below %d", l.count, l.unsure)
 	}
 }
 

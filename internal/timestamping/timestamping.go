@@ -29,11 +29,22 @@ const (
 	// on the error queue, by id and without the frame itself.
 	Transmit = unix.SOF_TIMESTAMPING_TX_SCHED | unix.SOF_TIMESTAMPING_TX_SOFTWARE |
 		unix.SOF_TIMESTAMPING_SOFTWARE | unix.SOF_TIMESTAMPING_OPT_ID | unix.SOF_TIMESTAMPING_OPT_TSONLY
+
+	// HardwareReceive asks for the NIC's arrival stamp too. Both come in one
+	// message.
+	HardwareReceive = Receive | unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE
+	// HardwareTransmit asks for the NIC's departure stamp too, in a message
+	// of its own. Without OPT_TX_SWHW (Linux 4.13) a driver that is about to
+	// stamp by its NIC gives none in software (net/core/skbuff.c, __skb_tstamp_tx).
+	HardwareTransmit = Transmit | unix.SOF_TIMESTAMPING_TX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE |
+		unix.SOF_TIMESTAMPING_OPT_TX_SWHW
 )
 
-// Enable sets SO_TIMESTAMPING on a socket. It needs no capability. Setting
-// Transmit on a socket that had 0 starts its ids at 0 again
-// (net/core/sock.c, sock_set_timestamping).
+// Enable sets SO_TIMESTAMPING on a socket. It needs no capability, and asks
+// neither the driver nor the NIC: what they cannot stamp does not come. It
+// fails with EINVAL, and changes nothing, where the kernel does not know a flag.
+// Setting Transmit or HardwareTransmit on a socket that had 0 starts its ids at
+// 0 again (net/core/sock.c, sock_set_timestamping).
 func Enable(fd, flags int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, flags); err != nil {
 		return fmt.Errorf("set SO_TIMESTAMPING: %w", os.NewSyscallError("setsockopt", err))

@@ -15,6 +15,10 @@ import (
 // second is that in which the messages were recorded.
 const second = 0x6b033687 * 1_000_000_000
 
+// igbSecond is that of the messages with hardware stamps; igb sets its NIC's
+// clock by the host's.
+const igbSecond = 0x6b035536 * 1_000_000_000
+
 // message is a control message, padded as the kernel pads it.
 func message(level, typ int32, data []byte) []byte {
 	b := binary.NativeEndian.AppendUint64(nil, uint64(unix.CmsgLen(len(data))))
@@ -79,6 +83,8 @@ func TestParseArrival(t *testing.T) {
 		{"recorded, priority tag", recordedPriorityTag, Arrival{Software: second + 0x07942000, VLAN: true, TCI: 5 << 13, TPID: 0x8100}},
 		{"recorded, 802.1ad", recordedServiceTag, Arrival{Software: second + 0x079583e1, VLAN: true, TCI: 7, TPID: 0x88a8}},
 		{"recorded, no stamp", recordedNoStamp, Arrival{}},
+		{"recorded, software and hardware", recordedBoth, Arrival{Software: igbSecond + 0x069dd9bc, Hardware: igbSecond + 0x06978854}},
+		{"recorded, hardware alone", recordedHardware, Arrival{Hardware: igbSecond + 0x06978854}},
 		{"recorded, cut in the stamps", recordedCut, Arrival{}},
 		{"nothing", nil, Arrival{}},
 		{"a zero stamp", timestampingMessage(stamps(0, 0, 0, 0, 0, 0)), Arrival{}},
@@ -112,23 +118,26 @@ func TestParseArrival(t *testing.T) {
 
 // Cut anywhere, a message tells either the truth or nothing.
 func TestParseArrivalCut(t *testing.T) {
-	var whole Arrival
-	ParseArrival(recordedVLAN, &whole)
-	for n := range recordedVLAN {
-		// The kernel puts what fits and sets the length of the cut message to that
-		// (put_cmsg in net/core/scm.c).
-		for at, length := range map[int]int{0: 64, 64: 36} {
-			control := bytes.Clone(recordedVLAN[:n])
-			if n >= at+16 && n < at+length {
-				binary.NativeEndian.PutUint64(control[at:], uint64(n-at))
-			}
-			var a Arrival
-			ParseArrival(control, &a)
-			if n == 16+24 && at == 0 {
-				continue // looks like the short form; only MSG_CTRUNC tells
-			}
-			if a.Software != 0 && a.Software != whole.Software || a.VLAN && (!whole.VLAN || a.TCI != whole.TCI || a.TPID != whole.TPID) {
-				t.Errorf("%d bytes: %+v, whole %+v", n, a, whole)
+	for _, recorded := range [][]byte{recordedVLAN, recordedBoth, recordedHardware} {
+		var whole Arrival
+		ParseArrival(recorded, &whole)
+		for n := range recorded {
+			// The kernel puts what fits and sets the length of the cut message to that
+			// (put_cmsg in net/core/scm.c).
+			for at, length := range map[int]int{0: 64, 64: 36} {
+				control := bytes.Clone(recorded[:n])
+				if n >= at+16 && n < at+length {
+					binary.NativeEndian.PutUint64(control[at:], uint64(n-at))
+				}
+				var a Arrival
+				ParseArrival(control, &a)
+				if n == 16+24 && at == 0 {
+					continue // looks like the short form; only MSG_CTRUNC tells
+				}
+				if a.Software != 0 && a.Software != whole.Software || a.Hardware != 0 && a.Hardware != whole.Hardware ||
+					a.VLAN && (!whole.VLAN || a.TCI != whole.TCI || a.TPID != whole.TPID) {
+					t.Errorf("%d bytes: %+v, whole %+v", n, a, whole)
+				}
 			}
 		}
 	}
@@ -147,6 +156,9 @@ func TestParseDeparture(t *testing.T) {
 		{"recorded, driver", recordedDriver, Departure{ID: 3, Point: Driver, Software: second + 0x0789eb55}, true},
 		{"recorded, sched, id given", recordedSchedID, Departure{ID: 0xdeadbeef, Point: Sched, Software: second + 0x0840b34e}, true},
 		{"recorded, driver, id given", recordedDriverID, Departure{ID: 0xdeadbeef, Point: Driver, Software: second + 0x0840c19f}, true},
+		{"recorded, three a frame: sched", recordedHardwareSched, Departure{Point: Sched, Software: igbSecond + 0x068f4519}, true},
+		{"recorded, three a frame: driver", recordedHardwareDriver, Departure{Point: Driver, Software: igbSecond + 0x06971ceb}, true},
+		{"recorded, three a frame: NIC", recordedHardwareNIC, Departure{Point: Driver, Hardware: igbSecond + 0x0696f768}, true},
 		{"the other way round", slices.Concat(extendedError(enomsg, origin, 1, 7), other, some), Departure{ID: 7, Point: Sched, Software: 1e9 + 2}, true},
 		{"hardware", slices.Concat(timestampingMessage(stamps(0, 0, 0, 0, 3, 4)), extendedError(enomsg, origin, 0, 7)),
 			Departure{ID: 7, Point: Driver, Hardware: 3e9 + 4}, true},
@@ -173,7 +185,7 @@ func TestParseDeparture(t *testing.T) {
 
 // A departure cut anywhere is none.
 func TestParseDepartureCut(t *testing.T) {
-	for _, whole := range [][]byte{recordedSched, recordedDriver} {
+	for _, whole := range [][]byte{recordedSched, recordedDriver, recordedHardwareNIC} {
 		for n := range whole {
 			var d Departure
 			if ParseDeparture(whole[:n], &d) {
@@ -191,6 +203,8 @@ func TestParseAllocates(t *testing.T) {
 		ParseArrival(recordedVLAN[:70], &a) // an error
 		ParseDeparture(recordedSched, &d)
 		ParseDeparture(recordedSched[:70], &d)
+		ParseArrival(recordedBoth, &a)
+		ParseDeparture(recordedHardwareNIC, &d)
 	}); allocs != 0 {
 		t.Errorf("%v allocations, want 0", allocs)
 	}
@@ -201,7 +215,7 @@ func TestEnable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, flags := range []int{Receive, 0, Transmit, 0} {
+	for _, flags := range []int{Receive, 0, Transmit, 0, HardwareReceive, Receive, HardwareTransmit, 0} {
 		if err := Enable(fd, flags); err != nil {
 			t.Fatal(err)
 		}
@@ -221,7 +235,7 @@ func TestEnable(t *testing.T) {
 }
 
 func FuzzParseArrival(f *testing.F) {
-	for _, b := range [][]byte{recordedArrival, recordedVLAN, recordedCut, recordedNoStamp} {
+	for _, b := range [][]byte{recordedArrival, recordedVLAN, recordedCut, recordedNoStamp, recordedBoth, recordedHardware} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, control []byte) {
@@ -246,7 +260,7 @@ func FuzzParseArrival(f *testing.F) {
 }
 
 func FuzzParseDeparture(f *testing.F) {
-	for _, b := range [][]byte{recordedSched, recordedDriver, recordedArrival} {
+	for _, b := range [][]byte{recordedSched, recordedDriver, recordedArrival, recordedHardwareNIC} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, control []byte) {
