@@ -4,11 +4,14 @@ PREFIX    ?= /usr/local
 GO        ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
+# The peers of make bench, and tcpdump, which takes the truth.
+BENCH_PACKAGES = iputils-ping fping hping3 nmap iputils-arping python3-scapy tcpdump
+
 # The race detector needs a C compiler, which nothing else here does.
 CC_FOUND  := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
 RACE      ?= $(if $(CC_FOUND),-race)
 
-.PHONY: help build demo test interop lint generate bench install clean
+.PHONY: help build demo test interop lint generate bench bench-peers install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,12 +25,25 @@ demo: build ## see it all in a private network; touches no other
 test: ## all tests; as root also those of eBPF and capabilities
 	$(GO) test $(RACE) ./...
 
-interop: ## against ping, tshark and jc (apt-get install iputils-ping tcpdump tshark jc)
+interop: ## against ping, tshark, jc and HdrHistogram (.ci/run has their packages)
 	$(GO) test -tags interop -count=1 ./internal/interop/
 
-bench: ## measure accuracy beside ping, and time the hot path
-	$(GO) run ./internal/bench
-	$(GO) test -run '^$$' -bench . -benchmem ./l2/frame ./bpf ./probe
+bench: bench-peers ## measure accuracy beside its peers (root: installs them), and time the hot path
+	$(GO) run ./internal/bench $(BENCHFLAGS)
+	$(GO) test -run '^$$' -bench . -benchmem ./l2/... ./bpf ./probe
+
+# Nothing is removed for a peer's sake: what cannot be installed is left out.
+bench-peers:
+	@test "$$(id -u)" = 0 && command -v apt-get >/dev/null || exit 0; \
+	missing=; for p in $(BENCH_PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed$$' || missing="$$missing $$p"; \
+	done; \
+	test -z "$$missing" && exit 0; \
+	apt-get update -qq || true; \
+	for p in $$missing; do \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends --no-remove $$p || \
+			echo "bench: $$p is not installed" >&2; \
+	done
 
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt-ed: $$files"; exit 1; }

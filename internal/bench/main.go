@@ -20,27 +20,24 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// What the accuracy of l2ping has to reach, in the median of the runs.
-const (
-	wantP99   = 5 * time.Microsecond // of |error|, at most
-	wantTimes = 8                    // ping's p99 is at least so many times that
-)
-
 // options are the flags.
 type options struct {
-	l2ping     string // path; built if ""
-	count      int
-	interval   time.Duration
+	l2ping     string        // path; built if ""
+	count      int           // 0: the condition's own
+	interval   time.Duration // 0: the condition's own
 	runs       int
+	once       int // runs of one probe; 0: none
 	conditions []condition
 	tools      []tool
 	json       string
 	keep       string // directory for captures and outputs; "" is a temporary one
+	verbose    bool
 }
 
 func main() {
@@ -64,10 +61,12 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.StringVar(&o.l2ping, "l2ping", "", "measure the l2ping at this `path` (one built from this module)")
-	fs.IntVar(&o.count, "count", 1000, "probes a run")
-	fs.DurationVar(&o.interval, "interval", 10*time.Millisecond, "time between probes")
+	fs.IntVar(&o.count, "count", 0, "probes a run (the condition's own number)")
+	fs.DurationVar(&o.interval, "interval", 0, "time between probes (the condition's own)")
 	fs.IntVar(&o.runs, "runs", 3, "runs of each tool, interleaved")
+	fs.IntVar(&o.once, "once", 20, "runs of one probe of each tool, for the time that it takes; 0: none")
 	fs.StringVar(&o.json, "json", "", "write the results to this `file`, too")
+	fs.BoolVar(&o.verbose, "v", false, "print the single runs, too")
 	fs.StringVar(&o.keep, "keep", "", "keep captures and outputs in this `directory`")
 	conditionNames := fs.String("conditions", names(allConditions), "under which conditions, a `list`")
 	toolNames := fs.String("tools", names(allTools), "which tools, a `list`")
@@ -78,14 +77,19 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 		if fs.NArg() > 0 {
 			return fmt.Errorf("unexpected argument %q", fs.Arg(0))
 		}
-		if o.count < 1 || o.count > maxCount {
+		given := map[string]bool{}
+		fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+		if given["count"] && (o.count < 1 || o.count > maxCount) {
 			return fmt.Errorf("-count %d: not from 1 to %d", o.count, maxCount)
 		}
-		if o.interval < time.Millisecond || o.interval > time.Minute {
+		if given["interval"] && (o.interval < time.Millisecond || o.interval > time.Minute) {
 			return fmt.Errorf("-interval %v: not from 1ms to 1m", o.interval)
 		}
 		if o.runs < 1 || o.runs > 100 {
 			return fmt.Errorf("-runs %d: not from 1 to 100", o.runs)
+		}
+		if o.once < 0 || o.once > 1000 {
+			return fmt.Errorf("-once %d: not from 0 to 1000", o.once)
 		}
 		if o.conditions, err = choose("condition", allConditions, *conditionNames); err != nil {
 			return err
@@ -116,6 +120,9 @@ next:
 	for name := range strings.SplitSeq(list, ",") {
 		for _, x := range all {
 			if x.Name() == name {
+				if slices.ContainsFunc(chosen, func(c T) bool { return c.Name() == name }) {
+					return nil, fmt.Errorf("%s %q twice", what, name)
+				}
 				chosen = append(chosen, x)
 				continue next
 			}
@@ -137,25 +144,38 @@ func run(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 	} else if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	programs, err := findPrograms(ctx, o, dir)
+	b, missing, err := newBench(ctx, o, dir, stderr)
 	if err != nil {
 		return err
 	}
-	b := &bench{options: o, dir: dir, programs: programs, progress: stderr}
-	report := newReport(o)
+	r := b.newReport(missing)
+	if err := r.printHead(stdout); err != nil {
+		return err
+	}
 	for _, c := range o.conditions {
-		results, err := b.measure(ctx, c)
+		results, out, err := b.measure(ctx, c)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		section := newSection(c, results)
-		report.Conditions = append(report.Conditions, section)
-		if err := section.print(stdout); err != nil {
+		s := newSection(c, b.job(c), results, out)
+		r.Conditions = append(r.Conditions, s)
+		if err := s.print(stdout, o.verbose); err != nil {
 			return err
 		}
 	}
+	if o.once > 0 {
+		if r.Once, err = b.measureOnce(ctx); err != nil {
+			return err
+		}
+		if err := r.Once.print(stdout); err != nil {
+			return err
+		}
+	}
+	if err := r.printSummary(stdout); err != nil {
+		return err
+	}
 	if o.json != "" {
-		return report.write(o.json)
+		return r.write(o.json)
 	}
 	return nil
 }

@@ -4,94 +4,107 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
-	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // report is what -json writes. Durations are integers in nanoseconds.
 type report struct {
 	Time       time.Time     `json:"time"`
-	Kernel     string        `json:"kernel"`
-	Machine    string        `json:"machine"`
-	CPUs       int           `json:"cpus"`
-	Count      int           `json:"count"`
-	Interval   time.Duration `json:"interval_ns"`
+	Machine    machine       `json:"machine"`
+	Tools      []toolVersion `json:"tools"`
+	LeftOut    []leftOut     `json:"left_out,omitempty"` // of all conditions
 	Conditions []section     `json:"conditions"`
+	Once       *onceSection  `json:"one_probe,omitempty"`
+}
+
+// toolVersion is a program that has a part in it.
+type toolVersion struct {
+	Tool    string `json:"tool"`
+	Version string `json:"version"`
+	Note    string `json:"note,omitempty"`
 }
 
 // section is one condition.
 type section struct {
-	Name  string       `json:"name"`
-	What  string       `json:"what"`
-	Runs  []runReport  `json:"runs"`
-	Tools []toolReport `json:"tools"`
+	Name     string        `json:"name"`
+	What     string        `json:"what"`
+	Count    int           `json:"count"`
+	Interval time.Duration `json:"interval_ns"`
+	Tools    []toolReport  `json:"tools"`
+	Verdicts []verdict     `json:"verdicts"`
+	LeftOut  []leftOut     `json:"left_out,omitempty"`
+	Runs     []runReport   `json:"runs"`
 }
 
-// runReport is one run of one tool. Error is of reported minus true time; its
-// median, p99 and max are of the absolute value.
-type runReport struct {
-	Tool        string         `json:"tool"`
-	Run         int            `json:"run"`
-	Void        int            `json:"void,omitempty"`
-	Probes      int            `json:"probes"`
+// numbers are those of a run, or the median of each over a tool's runs. Error
+// is of reported minus true time; its median, p99 and max are of the absolute
+// value. A number that is not known is absent.
+type numbers struct {
 	Truth       time.Duration  `json:"true_rtt_median_ns"`
 	Bias        time.Duration  `json:"error_signed_median_ns"`
 	Error       distribution   `json:"error_ns"`
-	Arrival     *distribution  `json:"arrival_error_ns,omitempty"`
-	Departure   *distribution  `json:"departure_error_ns,omitempty"`
-	Sources     map[string]int `json:"stamps,omitempty"`
-	CPUPerProbe time.Duration  `json:"cpu_per_probe_ns"`
-	PeakMemory  int64          `json:"peak_rss_bytes"`
-	Wall        time.Duration  `json:"wall_ns"`
-	Busy        float64        `json:"machine_busy"` // share of all CPUs, by anybody
+	First       *time.Duration `json:"first_error_ns,omitempty"` // of the first probe, signed
+	Interval    time.Duration  `json:"interval_median_ns,omitempty"`
+	CPUPerProbe time.Duration  `json:"cpu_per_probe_ns"` // user and system, of probes sent
+	PeakMemory  int64          `json:"peak_rss_bytes,omitempty"`
 }
 
-// toolReport is the median of a tool's runs.
+// runReport is one run of one tool.
+type runReport struct {
+	Tool     string `json:"tool"`
+	Run      int    `json:"run"`
+	Void     int    `json:"void,omitempty"`
+	Sent     int    `json:"sent"`
+	Reported int    `json:"reported"`
+	numbers
+	Arrival   *distribution  `json:"arrival_error_ns,omitempty"`
+	Departure *distribution  `json:"departure_error_ns,omitempty"`
+	Sources   map[string]int `json:"stamps,omitempty"`
+	Wall      time.Duration  `json:"wall_ns"`
+	Busy      float64        `json:"machine_busy"` // share of all CPUs, by anybody
+}
+
+// toolReport is the median of a tool's runs; probes are counted over all.
 type toolReport struct {
-	Tool string        `json:"tool"`
-	P99  time.Duration `json:"error_p99_median_ns"`
-	// Ratio is that, in multiples of l2ping's, where both are measured.
-	Ratio float64 `json:"ratio_to_l2ping,omitempty"`
+	Tool     string `json:"tool"`
+	Runs     int    `json:"runs"`
+	Sent     int    `json:"sent"`
+	Reported int    `json:"reported"`
+	numbers
+	// Ratio is the p99 in multiples of l2ping's, where both are measured.
+	Ratio float64 `json:"p99_ratio_to_l2ping,omitempty"`
 }
 
-func newReport(o *options) *report {
-	r := &report{Time: time.Now(), CPUs: runtime.NumCPU(), Count: o.count, Interval: o.interval}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		r.Kernel, r.Machine = unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:])
-	}
-	return r
-}
-
-func newSection(c condition, results []result) section {
-	s := section{Name: c.name, What: c.what}
-	p99s := map[string][]time.Duration{}
+func newSection(c condition, j job, results []result, out []leftOut) section {
+	s := section{Name: c.name, What: c.what, Count: j.count, Interval: j.interval, LeftOut: out}
 	for _, r := range results {
-		run := newRunReport(r)
-		s.Runs = append(s.Runs, run)
-		if len(p99s[run.Tool]) == 0 {
-			s.Tools = append(s.Tools, toolReport{Tool: run.Tool})
-		}
-		p99s[run.Tool] = append(p99s[run.Tool], run.Error.P99)
+		s.Runs = append(s.Runs, newRunReport(r))
 	}
-	ours := quantile(p99s[allTools[0].name], 0.5)
-	for i := range s.Tools {
-		t := &s.Tools[i]
-		t.P99 = quantile(p99s[t.Tool], 0.5)
-		if ours > 0 {
-			t.Ratio = float64(t.P99) / float64(ours)
+	for _, r := range s.Runs {
+		if !slices.ContainsFunc(s.Tools, func(t toolReport) bool { return t.Tool == r.Tool }) {
+			s.Tools = append(s.Tools, newToolReport(r.Tool, s.Runs))
 		}
 	}
+	if l := s.tool(ours); l != nil && l.Error.P99 > 0 {
+		for i := range s.Tools {
+			s.Tools[i].Ratio = float64(s.Tools[i].Error.P99) / float64(l.Error.P99)
+		}
+	}
+	s.Verdicts = judge(c, &s)
 	return s
+}
+
+// tool is the report of a tool, nil if it has none here.
+func (s *section) tool(name string) *toolReport {
+	for i := range s.Tools {
+		if s.Tools[i].Tool == name {
+			return &s.Tools[i]
+		}
+	}
+	return nil
 }
 
 func newRunReport(r result) runReport {
@@ -100,21 +113,71 @@ func newRunReport(r result) runReport {
 		return distributionOf(each(all, func(d deviation) time.Duration { return f(d).Abs() }))
 	}
 	run := runReport{
-		Tool: r.tool.name, Run: r.run, Void: r.void, Probes: len(all),
-		Truth:   quantile(each(all, func(d deviation) time.Duration { return d.truth }), 0.5),
-		Bias:    quantile(each(all, func(d deviation) time.Duration { return d.error }), 0.5),
-		Error:   abs(func(d deviation) time.Duration { return d.error }),
-		Sources: r.sources, PeakMemory: r.memory, Wall: r.wall, Busy: r.busy,
+		Tool: r.tool.name, Run: r.run, Void: r.void, Sent: r.sent, Reported: len(all),
+		numbers: numbers{
+			Truth:    quantile(each(all, func(d deviation) time.Duration { return d.truth }), 0.5),
+			Bias:     quantile(each(all, func(d deviation) time.Duration { return d.error }), 0.5),
+			Error:    abs(func(d deviation) time.Duration { return d.error }),
+			Interval: r.interval, PeakMemory: r.memory,
+		},
+		Sources: r.sources, Wall: r.wall, Busy: r.busy,
 	}
-	if len(all) > 0 {
-		run.CPUPerProbe = r.cpu / time.Duration(len(all))
-		if all[0].parts {
-			arrival := abs(func(d deviation) time.Duration { return d.arrival })
-			departure := abs(func(d deviation) time.Duration { return d.departure })
-			run.Arrival, run.Departure = &arrival, &departure
+	if r.sent > 0 {
+		run.CPUPerProbe = r.cpu / time.Duration(r.sent)
+	}
+	for _, d := range all {
+		if d.first {
+			run.First = &d.error
 		}
 	}
+	if len(all) > 0 && all[0].parts {
+		run.Arrival = new(abs(func(d deviation) time.Duration { return d.arrival }))
+		run.Departure = new(abs(func(d deviation) time.Duration { return d.departure }))
+	}
 	return run
+}
+
+func newToolReport(tool string, runs []runReport) toolReport {
+	t := toolReport{Tool: tool}
+	var mine []runReport
+	var firsts []time.Duration
+	var memory []int64
+	for _, r := range runs {
+		if r.Tool != tool {
+			continue
+		}
+		mine = append(mine, r)
+		t.Runs, t.Sent, t.Reported = t.Runs+1, t.Sent+r.Sent, t.Reported+r.Reported
+		if r.First != nil {
+			firsts = append(firsts, *r.First)
+		}
+		if r.PeakMemory > 0 {
+			memory = append(memory, r.PeakMemory)
+		}
+	}
+	median := func(f func(runReport) time.Duration) time.Duration {
+		values := make([]time.Duration, len(mine))
+		for i, r := range mine {
+			values[i] = f(r)
+		}
+		return quantile(values, 0.5)
+	}
+	t.numbers = numbers{
+		Truth: median(func(r runReport) time.Duration { return r.Truth }),
+		Bias:  median(func(r runReport) time.Duration { return r.Bias }),
+		Error: distribution{
+			Median: median(func(r runReport) time.Duration { return r.Error.Median }),
+			P99:    median(func(r runReport) time.Duration { return r.Error.P99 }),
+			Max:    median(func(r runReport) time.Duration { return r.Error.Max }),
+		},
+		Interval:    median(func(r runReport) time.Duration { return r.Interval }),
+		CPUPerProbe: median(func(r runReport) time.Duration { return r.CPUPerProbe }),
+		PeakMemory:  quantile(memory, 0.5),
+	}
+	if len(firsts) > 0 {
+		t.First = new(quantile(firsts, 0.5))
+	}
+	return t
 }
 
 func (r *report) write(path string) error {
@@ -125,62 +188,8 @@ func (r *report) write(path string) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// us is a time in microseconds.
-func us(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/1e3) }
-
-// print writes the table of a condition and what it says about the targets.
-func (s *section) print(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s: %s. error = reported RTT - true RTT; times in us; machine: its CPUs' use\n\n", s.Name, s.What)
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "tool\trun\tprobes\ttrue RTT\terror\t|error| median\tp99\tmax\tCPU/probe\tpeak RSS MB\tmachine\tstamps\t")
-	for _, r := range s.Runs {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%+.2f\t%s\t%s\t%s\t%.1f\t%.1f\t%.0f%%\t%s\t\n",
-			r.Tool, r.Run, r.Probes, us(r.Truth), float64(r.Bias)/1e3, us(r.Error.Median), us(r.Error.P99), us(r.Error.Max),
-			float64(r.CPUPerProbe)/1e3, float64(r.PeakMemory)/(1<<20), 100*r.Busy, sources(r.Sources))
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	b.WriteString("\n")
-	for _, r := range s.Runs {
-		if r.Departure != nil && r.Error.P99 > wantP99 {
-			fmt.Fprintf(&b, "%s run %d: of that error, at departure p99 %s max %s, at arrival p99 %s max %s\n",
-				r.Tool, r.Run, us(r.Departure.P99), us(r.Departure.Max), us(r.Arrival.P99), us(r.Arrival.Max))
-		}
-	}
-	for _, tool := range s.Tools {
-		fmt.Fprintf(&b, "%s: |error| p99, median of the runs, %s us", tool.Tool, us(tool.P99))
-		switch {
-		case tool.Tool == allTools[0].name:
-			fmt.Fprintf(&b, " (to reach: at most %s: %s)", us(wantP99), reached(tool.P99 <= wantP99))
-		case tool.Ratio > 0:
-			fmt.Fprintf(&b, ", %.1f times %s's", tool.Ratio, allTools[0].name)
-			if tool.Tool == "ping" {
-				fmt.Fprintf(&b, " (to reach: at least %d times: %s)", wantTimes, reached(tool.Ratio >= wantTimes))
-			}
-		}
-		b.WriteString("\n")
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func reached(ok bool) string {
-	if ok {
-		return "reached"
-	}
-	return "NOT reached"
-}
-
-// sources lists the stamps that a tool says it has used.
-func sources(m map[string]int) string {
-	var list []string
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		list = append(list, fmt.Sprintf("%s:%d", name, m[name]))
-	}
-	if list == nil {
-		return "-"
-	}
-	return strings.Join(list, " ")
+// firstLine is the first line of an error.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }

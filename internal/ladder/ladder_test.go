@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,7 @@ var rooms = map[string][]string{
 	"github.com/mdlayher/packet":            {"internal/sock"},
 	"github.com/mdlayher/ethernet":          {"l2/frame"},
 	"github.com/spf13/cobra":                {"cmd"},
+	"github.com/HdrHistogram":               {"probe"},
 	"testing":                               {"internal/lab/labtest", "internal/interop"},
 	"os/exec":                               {"internal/lab", "internal/bench", "internal/interop", "cmd"},
 	"github.com/l2ping/l2ping/internal/lab": {"internal/bench", "internal/interop", "cmd", "internal/lab/labtest"},
@@ -73,8 +75,12 @@ func source(t *testing.T, f func(pkg, name string, file *ast.File)) {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && d.Name() == ".git" {
-			return filepath.SkipDir
+		if d.IsDir() && name != root {
+			// A folder with a go.mod of its own is another module.
+			_, err := os.Stat(filepath.Join(name, "go.mod"))
+			if err == nil || d.Name() == ".git" {
+				return filepath.SkipDir
+			}
 		}
 		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil
