@@ -3,6 +3,7 @@ module github.com/l2ping/l2ping
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/cilium/ebpf v0.22.0
 	github.com/gopacket/gopacket v1.7.7
 	github.com/mdlayher/ethernet v0.0.0-20220221185849-529eae5b6118

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -16,6 +18,9 @@ import (
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
+// ErrClosed says that the Resolver was closed before it knew the next hop.
+var ErrClosed = errors.New("resolver closed")
+
 // A Resolver keeps the MAC of a path's next hop: from the kernel's table if it
 // can, else by ARP requests of its own, at most one a second. A MAC that the
 // kernel has not lately confirmed is used at once and confirmed by a unicast
@@ -25,7 +30,7 @@ type Resolver struct {
 	filter *bpf.Filter
 	in     *capture.Socket
 	out    *l2.Link
-	poller *sock.Poller
+	loop   *sock.Loop
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
@@ -81,25 +86,23 @@ func (r *Resolver) open() error {
 	if r.out, err = l2.OpenLink(ifc, &l2.LinkConfig{NoStamps: true}); err != nil {
 		return err
 	}
-	r.poller, err = sock.NewPoller(r.in.FD())
+	r.loop, err = sock.NewLoop(r.in.FD())
 	return err
 }
 
 // run asks and listens until Close.
 func (r *Resolver) run() {
 	frames := make([]capture.Frame, capture.MinFrames)
-	for {
+	_ = r.loop.Run(func() (wait time.Duration, done bool) {
 		// An interface that went down says so once, here; the machine's own
 		// clock takes care of what follows.
 		n, _ := r.in.Receive(frames)
-		wait, stop := r.step(frames[:n], time.Now())
-		if stop {
-			return
+		wait, done = r.step(frames[:n], time.Now())
+		if n == len(frames) {
+			wait = 0 // there may be more
 		}
-		if err := r.poller.Wait(wait, -1); err != nil {
-			return
-		}
-	}
+		return wait, done
+	})
 }
 
 // step takes what came, asks if it is time, and returns how long to wait.
@@ -128,7 +131,7 @@ func (r *Resolver) step(frames []capture.Frame, now time.Time) (wait time.Durati
 		r.changed = make(chan struct{})
 	}
 	if again.IsZero() {
-		return -1, false
+		return math.MaxInt64, false
 	}
 	return again.Sub(now), false
 }
@@ -185,20 +188,23 @@ func (r *Resolver) Doubt() {
 
 func (r *Resolver) wakeIfAsking(before asking) {
 	if r.machine.asking != before && !r.closed {
-		r.poller.Wake()
+		r.loop.Wake()
 	}
 }
 
 // Resolve waits until the MAC is known or three requests have gone unanswered,
-// or ctx is done; the Neighbor is not Known in the latter cases. The only error
-// is ctx's.
+// or ctx is done; the Neighbor is not Known in the latter cases. Errors are ctx's
+// and ErrClosed.
 func (r *Resolver) Resolve(ctx context.Context) (Neighbor, error) {
 	for {
 		r.mu.Lock()
-		n, status, changed := r.neighbor, r.machine.status, r.changed
+		n, status, changed, closed := r.neighbor, r.machine.status, r.changed, r.closed
 		r.mu.Unlock()
-		if status != Pending {
+		switch {
+		case status != Pending:
 			return n, nil
+		case closed:
+			return n, ErrClosed
 		}
 		select {
 		case <-changed:
@@ -208,8 +214,9 @@ func (r *Resolver) Resolve(ctx context.Context) (Neighbor, error) {
 	}
 }
 
-// Close stops asking and closes the sockets. Snapshot and Doubt may still be
-// called; they change nothing any more.
+// Close stops asking and closes the sockets; a Resolve that waits returns
+// ErrClosed. Snapshot and Doubt may still be called; they change nothing any
+// more.
 func (r *Resolver) Close() error {
 	r.mu.Lock()
 	if r.closed {
@@ -217,8 +224,10 @@ func (r *Resolver) Close() error {
 		return nil
 	}
 	r.closed = true
-	if r.poller != nil {
-		r.poller.Wake()
+	close(r.changed)
+	r.changed = make(chan struct{})
+	if r.loop != nil {
+		r.loop.Wake()
 	}
 	r.mu.Unlock()
 	r.wg.Wait()
@@ -227,20 +236,21 @@ func (r *Resolver) Close() error {
 
 // release closes what open has opened.
 func (r *Resolver) release() error {
-	var errs []error
-	if r.poller != nil {
-		errs = append(errs, r.poller.Close())
+	var open []io.Closer
+	if r.loop != nil {
+		open = append(open, r.loop)
 	}
 	if r.out != nil {
-		errs = append(errs, r.out.Close())
+		open = append(open, r.out)
 	}
 	if r.in != nil {
-		errs = append(errs, r.in.Close())
+		open = append(open, r.in)
 	}
+	err := sock.CloseAll(open...)
 	if r.filter != nil {
-		errs = append(errs, r.filter.Close())
+		err = errors.Join(err, r.filter.Close())
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // Decide works out the whole decision for a path, waiting for at most three ARP

@@ -5,6 +5,8 @@ package probe
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/l2ping/l2ping/bpf"
@@ -20,8 +22,10 @@ const (
 	DefaultTTL      = 64
 
 	// MinInterval and MaxDuration bound the times of a Config.
-	MinInterval = time.Millisecond
+	MinInterval = 10 * time.Microsecond
 	MaxDuration = 365 * 24 * time.Hour
+	// MaxPreload bounds a Config's Preload.
+	MaxPreload = maxOutstanding - 1
 )
 
 // Timestamps says which stamps an RTT is taken from.
@@ -30,36 +34,34 @@ type Timestamps uint8
 // The choices. Where a probe lacks a stamp the next best pair is taken for it,
 // and counted.
 const (
-	// TimestampsAuto takes the best pair that both directions have.
+	// TimestampsAuto takes the best pair that both directions have, as the NIC
+	// is set now.
 	TimestampsAuto Timestamps = iota
-	// TimestampsDriver is for those who would rather not measure than measure
-	// worse: New fails if the interface's driver stamps no departures.
+	// TimestampsHardware and TimestampsDriver are for those who would rather
+	// not measure than measure worse: New fails if the NIC does not stamp all
+	// frames both ways, or if the driver stamps no departures.
+	TimestampsHardware
 	TimestampsDriver
+	// TimestampsSched takes departures where they enter the qdisc: what is
+	// queued on this host counts as wire.
+	TimestampsSched
 	// TimestampsUser takes the times beside the system calls, as a program
 	// without the kernel's stamps would: the host's own share is in them.
 	TimestampsUser
 )
 
-// ParseTimestamps reads "auto", "driver" or "user".
+var timestampsNames = [...]string{"auto", "hardware", "driver", "sched", "user"}
+
+// ParseTimestamps reads "auto", "hardware", "driver", "sched" or "user".
 func ParseTimestamps(s string) (Timestamps, error) {
-	for _, t := range []Timestamps{TimestampsAuto, TimestampsDriver, TimestampsUser} {
-		if t.String() == s {
-			return t, nil
-		}
+	if i := slices.Index(timestampsNames[:], s); i >= 0 {
+		return Timestamps(i), nil
 	}
-	return 0, fmt.Errorf("timestamps %q: not one of auto, driver and user", s)
+	return 0, fmt.Errorf("timestamps %q: not one of %s", s, strings.Join(timestampsNames[:], ", "))
 }
 
 // String returns what ParseTimestamps reads.
-func (t Timestamps) String() string {
-	switch t {
-	case TimestampsDriver:
-		return "driver"
-	case TimestampsUser:
-		return "user"
-	}
-	return "auto"
-}
+func (t Timestamps) String() string { return timestampsNames[t] }
 
 // Config says what to probe and how. Target is required; the zero value of any
 // other field is the documented default.
@@ -82,10 +84,21 @@ type Config struct {
 	Deadline time.Duration
 	// Interval is the time from probe to probe, at least MinInterval. 0 is
 	// DefaultInterval. The schedule is absolute: a probe that leaves late
-	// does not move the next.
+	// does not move the next, nor does a reply that is slow.
 	Interval time.Duration
+	// Flood sends a probe as soon as the one before was answered, and 100 a
+	// second where no answer comes; Interval is not used.
+	Flood bool
+	// Adaptive sends a probe as soon as the one before was answered. Where no
+	// answer comes it waits for the smoothed RTT, at least 10 ms, and for
+	// Interval as long as there was none at all.
+	Adaptive bool
+	// Preload is how many probes leave at once at the start, and how many may
+	// be out in a Flood or Adaptive run; at most MaxPreload. 0 is 1.
+	Preload int
 	// Timeout is how long a probe is waited for before it is lost; a reply
-	// after that is late. 0 is DefaultTimeout.
+	// after that is late. 0 is DefaultTimeout, less at an Interval so short
+	// that sequence numbers would come round before.
 	Timeout time.Duration
 
 	// DataLen is the number of data bytes behind the ICMP header. Nil is
@@ -108,6 +121,16 @@ type Config struct {
 	Filter bpf.Mode
 	// Timestamps says which stamps an RTT is taken from.
 	Timestamps Timestamps
+	// SetHardware has the NIC stamp all frames while the Pinger is open, and
+	// puts its old setting back afterwards. It needs CAP_NET_ADMIN and, as
+	// ptp4l(8) may use the NIC, is refused where the setting would lose
+	// anything.
+	SetHardware bool
+	// Spin waits for replies and for the next probe in a loop that never
+	// sleeps, on a thread of its own: it uses a whole CPU and saves the
+	// wake-ups of both, some microseconds of a probe's send and receive parts
+	// and of the schedule's error.
+	Spin bool
 	// Sent asks for an event for each probe sent.
 	Sent bool
 }
@@ -119,6 +142,12 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
+		if !c.Flood && !c.Adaptive && c.Interval < time.Second {
+			c.Timeout = min(DefaultTimeout, (maxOutstanding-1)*max(c.Interval, MinInterval))
+		}
+	}
+	if c.Preload == 0 {
+		c.Preload = 1
 	}
 	if c.DataLen == nil {
 		c.DataLen = new(DefaultDataLen)
@@ -134,12 +163,16 @@ func (c *Config) setDefaults() error {
 	case c.Target.IsUnspecified():
 		return fmt.Errorf("%s is nobody's address", c.Target)
 	case c.Interval < MinInterval:
-		return fmt.Errorf("interval %v: at least %v is supported so far", c.Interval, MinInterval)
+		return fmt.Errorf("interval %v: has to be at least %v", c.Interval, MinInterval)
+	case c.Flood && c.Adaptive:
+		return fmt.Errorf("flood and adaptive: only one of them can set the pace")
+	case c.Preload < 0 || c.Preload > MaxPreload:
+		return fmt.Errorf("preload %d: not from 1 to %d", c.Preload, MaxPreload)
 	case c.Timeout < 0, c.Deadline < 0:
 		return fmt.Errorf("a time is negative")
 	case max(c.Interval, c.Timeout, c.Deadline) > MaxDuration:
 		return fmt.Errorf("a time is over %d days", MaxDuration/(24*time.Hour))
-	case c.Timeout/c.Interval >= maxOutstanding:
+	case !c.Flood && !c.Adaptive && c.Timeout/c.Interval >= maxOutstanding:
 		return fmt.Errorf("timeout %v at interval %v: more than the %d probes would be out that sequence numbers tell apart",
 			c.Timeout, c.Interval, maxOutstanding-1)
 	case *c.DataLen < 0:

@@ -3,12 +3,15 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
@@ -24,9 +27,10 @@ type wire interface {
 	Send(frame []byte, id uint32) error
 	ReadStamps([]l2.Stamp) (n int, more bool, err error)
 	Receive([]capture.Frame) (int, error)
-	// Wait returns after d, when a frame has come, with stamps also when a
+	// Run calls turn until it is done: when the time has passed that turn
+	// has nothing to do for, when a frame has come, with stamps also when a
 	// departure stamp has, or when it likes.
-	Wait(d time.Duration, stamps bool) error
+	Run(turn func() (wait time.Duration, stamps, done bool)) error
 }
 
 // neighbors knows the next hop: an arp.Resolver.
@@ -41,21 +45,16 @@ type linkState interface {
 }
 
 const (
-	// stampPatience is how long a reply is held for a departure stamp that
-	// has not come; patience ends when patienceTries in a row did not.
-	stampPatience = 10 * time.Millisecond
-	patienceTries = 8
 	// unreadStamps is after how many probes the error queue is read though
 	// nobody asks, so that it does not fill with the stamps of lost ones.
 	unreadStamps = 64
-	// catchUp is how far behind its schedule the engine may fall, because
-	// the process did not run, and still send every probe; beyond that the
-	// places in between are skipped, and counted.
-	catchUp = 100 * time.Millisecond
 	// doubtAfter is how many losses in a row cast doubt on the MAC.
 	doubtAfter = 2
 	// burst is how many probes leave before replies are looked at.
 	burst = 32
+	// tellEvery is the least time between two wake-ups of the reader: what
+	// comes more often is told together. It is short for a reader's eye.
+	tellEvery = 50 * time.Millisecond
 )
 
 // An engine sends, receives, pairs and counts. One goroutine runs it; only stop
@@ -67,28 +66,32 @@ type engine struct {
 	now       func() instant
 	events    *ring
 
-	target    *target
-	count     uint64
-	interval  int64 // nanoseconds, as all times here
-	timeout   int64
-	deadline  int64         // by the run's clock; 0 is none
-	departure l2.StampPoint // the best departure stamp to be had; StampUser: none
-	sentToo   bool          // yield Sent events
+	target   *target
+	count    uint64
+	schedule schedule
+	timeout  int64  // nanoseconds, as all times here
+	deadline int64  // by the run's clock; 0 is none
+	points   points // which stamps are to be had
+	sentToo  bool   // yield Sent events
 
 	stopped atomic.Bool
 	mu      sync.Mutex // guards stats against snapshot
 	stats   Statistics
 
 	table     table
-	next      int64  // when the next probe is due
-	first     int64  // when the first was sent
+	first     int64  // when the first probe was sent
 	oldest    uint64 // no probe before this one is pending
-	highest   uint64 // the highest probe that was answered
+	highest   uint64 // the highest probe that was answered in time
+	acked     uint64 // the highest probe that an answer of any kind came for
 	losses    int    // in a row
 	mac       frame.MAC
+	retryAt   int64 // the queue was full: not before this time, 0 if it was not
+	retrying  int64 // since when
 	held      []arrival
 	impatient int    // replies in a row whose stamp did not come in time
 	unread    uint64 // probes since the error queue was read
+	told      int64  // when the reader was woken last
+	untold    bool   // there are events since
 
 	frames []capture.Frame
 	stamps []l2.Stamp
@@ -104,20 +107,9 @@ type target struct {
 	dataLen    int
 }
 
-// An arrival is a reply that waits for its probe's departure stamps.
-type arrival struct {
-	n     uint64
-	reply Reply
-	stamp int64 // by CLOCK_REALTIME, 0 if there is none
-	sent  instant
-	got   instant
-	until int64
-}
-
 // init makes an engine ready whose exported parts are set.
 func (e *engine) init() {
-	// As many are out at once as the timeout holds, and those of a catch-up.
-	e.table = newTable((e.timeout+int64(catchUp))/e.interval + 1)
+	e.table = newTable(e.schedule.outstanding(e.timeout))
 	e.oldest = 1
 	e.held = make([]arrival, 0, 256)
 	e.frames = make([]capture.Frame, capture.MinFrames)
@@ -132,6 +124,12 @@ func (e *engine) stop() { e.stopped.Store(true) }
 func (e *engine) snapshot() Statistics {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	s := e.current()
+	return s.clone()
+}
+
+// current is a snapshot for whoever holds mu, and as long as that.
+func (e *engine) current() Statistics {
 	s := e.stats
 	s.Pending = s.Sent - s.Received - s.Lost - s.Errors
 	s.EventsDropped = e.events.drops()
@@ -151,17 +149,37 @@ func (e *engine) addKernelCounts(filter *bpf.Filter, in *capture.Socket) {
 
 // run does the whole run.
 func (e *engine) run() error {
-	e.next = e.now().mono
+	now := e.now().mono
+	e.schedule.start(now)
+	e.told = now - int64(tellEvery)
+	return e.wire.Run(e.turn)
+}
+
+// turn does what is due, tells the reader of it, and returns for how long there
+// is nothing to do.
+func (e *engine) turn() (wait time.Duration, stamps, done bool) {
 	for {
-		wait, done := e.step()
-		e.events.flush()
-		if done {
-			return nil
+		wait, done = e.step()
+		if e.events.unread() {
+			wait = e.tell(wait, done)
 		}
-		if err := e.wire.Wait(wait, len(e.held) > 0); err != nil {
-			return err
+		if wait > 0 || done {
+			return wait, len(e.held) > 0, done
 		}
 	}
+}
+
+// tell wakes the reader, unless it was woken just now; then the wait ends when
+// that is due.
+func (e *engine) tell(wait time.Duration, done bool) time.Duration {
+	now := e.now().mono
+	due := e.told + int64(tellEvery)
+	if done || now >= due {
+		e.told = now
+		e.events.flush()
+		return wait
+	}
+	return min(wait, time.Duration(due-now))
 }
 
 // step does what is due and returns how long there is nothing to do.
@@ -170,17 +188,30 @@ func (e *engine) step() (wait time.Duration, done bool) {
 	defer e.mu.Unlock()
 	// What came before this moment is read before it decides what is lost.
 	now := e.now()
-	e.receive()
-	e.readStamps()
-	e.settle(e.now())
+	e.listen()
 	e.expire(now)
 	if e.done(now) {
 		// What has been counted is told, whichever stamps it lacks.
 		e.settle(instant{mono: math.MaxInt64})
 		return 0, true
 	}
-	e.send()
+	if e.send() {
+		// Where the far end is near, the reply is here already: a look is
+		// cheaper than a wait that ends at once.
+		e.listen()
+	}
 	return e.wait(), false
+}
+
+// listen reads what has come.
+func (e *engine) listen() {
+	e.receive()
+	if len(e.held) > 0 || e.unread >= unreadStamps {
+		e.readStamps()
+	}
+	if len(e.held) > 0 {
+		e.settle(e.now())
+	}
 }
 
 // done tells whether the run is over.
@@ -212,11 +243,16 @@ func (e *engine) sending() bool {
 	return e.stats.Sent < e.count
 }
 
+// due is when the next probe is to leave.
+func (e *engine) due() int64 {
+	return e.schedule.due(e.stats.Sent-e.acked, e.stats.RTT.Smoothed)
+}
+
 // wait is the time until something is due.
 func (e *engine) wait() time.Duration {
 	at := int64(MaxDuration) * 2
 	if e.sending() {
-		at = e.next
+		at = max(e.due(), e.retryAt)
 	}
 	if e.deadline != 0 {
 		at = min(at, e.deadline)
@@ -234,42 +270,72 @@ func (e *engine) wait() time.Duration {
 	return time.Duration(max(at-e.now().mono, 0))
 }
 
-// send sends what is due.
-func (e *engine) send() {
+// send sends what is due, and tells whether anything left.
+func (e *engine) send() (sent bool) {
 	for range burst {
+		if !e.sending() {
+			return sent
+		}
 		now := e.now()
-		if !e.sending() || now.mono < e.next {
-			return
+		if now.mono < max(e.due(), e.retryAt) {
+			return sent
 		}
-		if behind := now.mono - e.next; behind > int64(catchUp) && behind > e.interval {
-			skip := behind / e.interval
-			e.next += skip * e.interval
-			e.stats.Skipped += uint64(skip)
+		e.stats.Skipped += e.schedule.skip(now.mono)
+		if !e.sendOne(now, e.due()) {
+			return sent
 		}
-		e.sendOne(now)
-		e.next += e.interval
+		sent = true
 	}
+	return sent
 }
 
-func (e *engine) sendOne(now instant) {
+// sendOne sends the next probe. It is false if the interface's queue has no
+// room for it now.
+func (e *engine) sendOne(now instant, due int64) bool {
 	n := e.stats.Sent + 1
 	p := e.table.slot(n)
 	if p.n != 0 && p.fate == fatePending {
 		e.lose(p, now) // only with a table that is too small for its run
 	}
-	*p = entry{n: n, sent: now}
+	*p = entry{n: n, due: due, sent: now}
+	err := e.transmit(p)
+	if err != nil && e.retry(err, now.mono) {
+		*p = entry{}
+		return false
+	}
+	e.retrying, e.retryAt = 0, 0
 	e.stats.Sent = n
 	if n == 1 {
 		e.first = now.mono
 	}
 	e.stats.Duration = time.Duration(now.mono - e.first)
+	e.schedule.sent(n, now.mono)
 	if e.sentToo {
 		e.events.push(&Event{Kind: Sent, Time: time.Unix(0, now.wall), Address: e.stats.Address, Seq: n})
 	}
-	if err := e.transmit(p); err != nil {
+	if err != nil {
 		p.fate = fateFailed
 		e.fail(p, now, Failure{Local: err})
 	}
+	return true
+}
+
+// retry tells whether a probe that could not leave is to be tried again: its
+// interface's queue was full (ENOBUFS, packet(7); EAGAIN with as much in flight as
+// SO_SNDBUF allows), as ping does. A queue that stays full for a whole timeout
+// has come to a stop.
+func (e *engine) retry(err error, now int64) bool {
+	if !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOMEM) {
+		return false
+	}
+	if e.retrying == 0 {
+		e.retrying = now
+	} else if now-e.retrying >= e.timeout {
+		return false
+	}
+	e.stats.SendRetries++
+	e.retryAt = now + e.schedule.backOff()
+	return true
 }
 
 // transmit sends one probe, or says why not. It does not allocate where it
@@ -293,6 +359,7 @@ func (e *engine) transmit(p *entry) error {
 	if err := e.wire.Send(b, uint32(p.n)); err != nil {
 		return e.target.sendError(err)
 	}
+	p.left = true
 	return nil
 }
 
@@ -312,123 +379,15 @@ func (e *engine) receive() {
 	}
 }
 
-// readStamps reads departure stamps if a reply waits for them, or if many lie
-// unread.
-func (e *engine) readStamps() {
-	if e.departure == l2.StampUser || len(e.held) == 0 && e.unread < unreadStamps {
-		return
-	}
-	e.unread = 0
-	for {
-		n, more, _ := e.wire.ReadStamps(e.stamps)
-		for _, s := range e.stamps[:n] {
-			p := e.table.get(latest(e.stats.Sent, uint64(s.ID), 32))
-			if p == nil {
-				continue
-			}
-			switch s.Point {
-			case l2.StampSched:
-				p.sched = s.Time
-			case l2.StampDriver:
-				p.driver = s.Time
-			}
-		}
-		if !more {
-			return
-		}
-	}
-}
-
-// settle yields the replies that have their stamps, or have waited long enough,
-// in the order in which they came.
-func (e *engine) settle(now instant) {
-	i := 0
-	for ; i < len(e.held); i++ {
-		a := &e.held[i]
-		p := e.table.get(a.n)
-		if e.lacksStamp(p, a) {
-			if now.mono < a.until {
-				break
-			}
-			e.impatient++
-		} else {
-			e.impatient = 0
-		}
-		e.replied(p, a)
-	}
-	e.held = append(e.held[:0], e.held[i:]...)
-}
-
-// lacksStamp tells whether a reply's probe has yet to get its best departure
-// stamp.
-func (e *engine) lacksStamp(p *entry, a *arrival) bool {
-	switch {
-	case p == nil || a.stamp == 0:
-		return false
-	case e.departure == l2.StampDriver:
-		return p.driver == 0
-	case e.departure == l2.StampSched:
-		return p.sched == 0
-	}
-	return false
-}
-
-// replied works out a reply's times and yields it.
-func (e *engine) replied(p *entry, a *arrival) {
-	r := &a.reply
-	r.Budget = Budget{Unknown, Unknown, Unknown, Unknown}
-	at := a.got.wall
-	if p == nil {
-		p = &entry{} // forgotten meanwhile
-	}
-	e.times(p, a)
-	if a.stamp != 0 {
-		at = a.stamp
-	}
-	switch r.State {
-	case StateReplied, StateReordered, StateLate:
-		e.stats.RTT.add(r.RTT)
-		e.stats.Stamps[r.RTTSource]++
-	}
-	e.events.push(&Event{Kind: Replied, Time: time.Unix(0, at), Address: e.stats.Address, Seq: a.n, Reply: *r})
-}
-
-// times takes the RTT from the best pair of stamps by one clock, and the parts
-// of the budget that have both their ends.
-func (e *engine) times(p *entry, a *arrival) {
-	r := &a.reply
-	r.RTT, r.RTTSource = time.Duration(a.got.mono-a.sent.mono), l2.StampUser
-	// A step of CLOCK_REALTIME between the stamps would be in their
-	// difference.
-	if e.departure == l2.StampUser || stepped(a.sent, a.got) {
-		return
-	}
-	switch {
-	case a.stamp == 0:
-	case p.driver != 0 && a.stamp >= p.driver:
-		r.RTT, r.RTTSource = time.Duration(a.stamp-p.driver), l2.StampDriver
-		r.Budget.Wire = r.RTT
-	case p.sched != 0 && a.stamp >= p.sched:
-		r.RTT, r.RTTSource = time.Duration(a.stamp-p.sched), l2.StampSched
-	}
-	b := &r.Budget
-	if p.sched != 0 {
-		b.Send = max(time.Duration(p.sched-a.sent.wall), 0)
-		if p.driver != 0 {
-			b.Queue = max(time.Duration(p.driver-p.sched), 0)
-		}
-	}
-	if a.stamp != 0 {
-		b.Receive = max(time.Duration(a.got.wall-a.stamp), 0)
-	}
-}
-
 // expire gives up the probes whose timeout has passed.
 func (e *engine) expire(now instant) {
 	for e.oldest <= e.stats.Sent {
 		if p := e.table.get(e.oldest); p != nil && p.fate == fatePending {
 			if now.mono-p.sent.mono < e.timeout {
 				return
+			}
+			if e.unread > 0 && p.softwareStamp(e.points.departure) == 0 {
+				e.readStamps() // when did it leave?
 			}
 			e.lose(p, now)
 		}
@@ -439,6 +398,7 @@ func (e *engine) expire(now instant) {
 func (e *engine) lose(p *entry, now instant) {
 	p.fate = fateLost
 	e.stats.Lost++
+	e.departed(p, now)
 	if e.losses++; e.losses == doubtAfter {
 		e.losses = 0
 		e.neighbors.Doubt()

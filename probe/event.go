@@ -39,6 +39,10 @@ type Event struct {
 	// low 16 bits.
 	Seq uint64
 
+	// More says that another event is there already: who prints events may
+	// leave writing to the last of them.
+	More bool
+
 	Start      *Started    // Kind Start
 	Reply      Reply       // Kind Replied
 	Failure    Failure     // Kind Failed
@@ -58,8 +62,11 @@ type Started struct {
 	// Config left the choice open.
 	Filter         bpf.Mode
 	FilterFallback error
-	// Timestamps is the pair of stamps to be had, named by its weaker end.
-	Timestamps l2.StampPoint
+	// Timestamps is the pair of stamps to be had, named by its weaker end,
+	// TimestampsWhy why there is none better if the Config left the choice
+	// open; for want of those of the NIC an *l2.NoHardwareError.
+	Timestamps    l2.StampPoint
+	TimestampsWhy error
 	// CountedIDs says that departure stamps are matched by counting frames:
 	// the kernel has no SCM_TS_OPT_ID.
 	CountedIDs bool
@@ -106,6 +113,10 @@ type Reply struct {
 	RTT       time.Duration
 	RTTSource l2.StampPoint
 	Budget    Budget
+	// ClockStepped says that CLOCK_REALTIME, by which the kernel stamps, was
+	// set while the probe was out: its RTT is by CLOCK_MONOTONIC instead, at
+	// l2.StampUser.
+	ClockStepped bool
 	// Corrupted says that the ICMP checksum is wrong. Such a reply does not
 	// answer its probe.
 	Corrupted bool
@@ -130,10 +141,15 @@ const Unknown time.Duration = -1
 type Budget struct {
 	// Send is from the program to the qdisc, Queue from there to the driver.
 	Send, Queue time.Duration
-	// Wire is from the driver out to the driver in.
+	// Wire is from the driver out to the driver in; with hardware stamps from
+	// NIC to NIC.
 	Wire time.Duration
 	// Receive is from the driver to the program.
 	Receive time.Duration
+	// NIC is, with hardware stamps, from the driver to the NIC and from the NIC
+	// to the driver, both together: the time between the driver's stamps less
+	// that between the NIC's, each by one clock. Unknown otherwise.
+	NIC time.Duration
 }
 
 // Reasons why a probe could not leave. The errors of an interface (l2.ErrDown,

@@ -51,11 +51,12 @@ func (e *engine) pairReply(f *capture.Frame, got instant, eth *frame.Ethernet, i
 		return false // it answers a probe of an earlier round of sequence numbers
 	}
 	a := arrival{
-		n:     n,
-		stamp: f.Arrival,
-		sent:  p.sent,
-		got:   got,
-		until: got.mono + int64(stampPatience),
+		n:        n,
+		stamp:    f.Arrival,
+		hardware: f.Hardware,
+		sent:     p.sent,
+		got:      got,
+		until:    got.mono + int64(stampPatience),
 		reply: Reply{
 			From:      ip.Src,
 			FromMAC:   eth.Src,
@@ -89,7 +90,7 @@ func (e *engine) pairReply(f *capture.Frame, got instant, eth *frame.Ethernet, i
 // classify says what a reply is to its probe, and counts it.
 func (e *engine) classify(p *entry, a *arrival) State {
 	s := &e.stats
-	e.acknowledge(p)
+	e.acknowledge(p, a.got)
 	switch p.fate {
 	case fateReplied, fateLate:
 		s.Duplicates++
@@ -117,14 +118,16 @@ func (e *engine) classify(p *entry, a *arrival) State {
 
 // acknowledge counts how many probes were out when an answer came, as ping does:
 // a duplicate and an error are answers too.
-func (e *engine) acknowledge(p *entry) {
+func (e *engine) acknowledge(p *entry, got instant) {
+	e.acked = max(e.acked, p.n)
+	e.schedule.answered(got.mono)
 	e.stats.MaxOutstanding = max(e.stats.MaxOutstanding, e.stats.Sent-p.n+1)
 }
 
 // elapsed is how long a reply took to this host, however long it then lay
 // unread.
 func (e *engine) elapsed(p *entry, a *arrival) int64 {
-	if a.stamp != 0 && e.departure != l2.StampUser && !stepped(p.sent, a.got) {
+	if a.stamp != 0 && e.points.departure != l2.StampUser && !stepped(p.sent, a.got) {
 		return a.stamp - p.sent.wall
 	}
 	return a.got.mono - p.sent.mono
@@ -163,12 +166,13 @@ func (e *engine) pairError(got instant, ip *frame.IPv4, icmp *frame.ICMP) bool {
 		return false
 	}
 	if !f.Notice {
-		e.acknowledge(p)
+		e.acknowledge(p, got)
 	}
 	// Replies that came before it are told before it.
-	if len(e.held) > 0 {
-		e.readStamps()
-		e.settle(got)
+	e.readStamps()
+	e.settle(got)
+	if !f.Notice {
+		e.departed(p, got)
 	}
 	e.fail(p, got, f)
 	return true

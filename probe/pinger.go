@@ -16,8 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
@@ -30,8 +28,17 @@ import (
 // does not allow.
 var ErrBroadcast = errors.New("is a broadcast address")
 
-// ErrNoStamps says that the stamps asked for are not to be had.
-var ErrNoStamps = errors.New("no driver stamps")
+// ErrNoStamps says that the stamps asked for are not to be had. It wraps the
+// reason, for those of the NIC an *l2.NoHardwareError.
+var ErrNoStamps = errors.New("stamps not to be had")
+
+// A noStamps is an ErrNoStamps that says no more than the reason does.
+type noStamps struct{ error }
+
+func (noStamps) Is(target error) bool { return target == ErrNoStamps }
+func (n noStamps) Unwrap() error      { return n.error }
+
+var errNoDepartures = errors.New("the driver stamps no departures")
 
 // ringSize is how many events wait for a slow reader before some are dropped.
 const ringSize = 4096
@@ -46,7 +53,8 @@ type Pinger struct {
 	filter   *bpf.Filter
 	in       *capture.Socket
 	out      *l2.Link
-	poller   *sock.Poller
+	loop     *sock.Loop
+	restore  func() error // the NIC's setting; nil if it was not changed
 	engine   *engine
 	ran      atomic.Bool
 
@@ -108,7 +116,7 @@ func (p *Pinger) open() error {
 	if p.watch, err = p.path.Interface.Watch(); err != nil {
 		return err
 	}
-	departure, err := p.departure()
+	points, err := p.points()
 	if err != nil {
 		return err
 	}
@@ -119,61 +127,95 @@ func (p *Pinger) open() error {
 	if p.filter, err = bpf.NewFilter(match, p.cfg.Filter); err != nil {
 		return err
 	}
-	if p.in, err = capture.Open(p.path.Interface, capture.Config{Filter: p.filter}); err != nil {
+	if p.in, err = capture.Open(p.path.Interface, capture.Config{Filter: p.filter, Hardware: points.hardware}); err != nil {
 		return err
 	}
-	if p.out, err = l2.OpenLink(p.path.Interface, &l2.LinkConfig{NoStamps: departure == l2.StampUser}); err != nil {
+	if p.out, err = l2.OpenLink(p.path.Interface, &l2.LinkConfig{
+		NoStamps: points.departure == l2.StampUser,
+		Hardware: points.hardware,
+	}); err != nil {
 		return err
 	}
-	if p.poller, err = sock.NewPoller(p.in.FD()); err != nil {
+	if points.hardware && !p.out.Hardware() {
+		points.hardware = false
+		p.started.TimestampsWhy = errors.New("this kernel gives no stamps of driver and NIC together")
+		if p.cfg.Timestamps == TimestampsHardware {
+			return noStamps{fmt.Errorf("no hardware stamps on %s: %w", p.path.Interface.Name, p.started.TimestampsWhy)}
+		}
+	}
+	if p.loop, err = sock.NewLoop(p.in.FD()); err != nil {
 		return err
 	}
 	t, err := newTarget(p.path, echo, match)
 	if err != nil {
 		return err
 	}
-	p.started = Started{
-		ID:             match.ID,
-		DataLen:        echo.DataLen,
-		CookieBytes:    match.CookieLen,
-		Filter:         p.filter.Mode(),
-		FilterFallback: p.filter.Fallback(),
-		Timestamps:     departure,
-		CountedIDs:     p.out.CountsIDs(),
-	}
+	p.started.ID = match.ID
+	p.started.DataLen = echo.DataLen
+	p.started.CookieBytes = match.CookieLen
+	p.started.Filter = p.filter.Mode()
+	p.started.FilterFallback = p.filter.Fallback()
+	p.started.Timestamps = points.best()
+	p.started.CountedIDs = p.out.CountsIDs()
 	base := time.Now()
 	p.engine = &engine{
-		wire:      sockets{p},
+		wire:      &sockets{Pinger: p},
 		neighbors: p.resolver,
 		link:      p.watch,
 		now:       func() instant { return readClocks(base) },
 		events:    newRing(ringSize),
 		target:    t,
 		count:     p.cfg.Count,
-		interval:  int64(p.cfg.Interval),
+		schedule:  newSchedule(&p.cfg),
 		timeout:   int64(p.cfg.Timeout),
 		deadline:  int64(p.cfg.Deadline),
-		departure: departure,
+		points:    points,
 		sentToo:   p.cfg.Sent,
 	}
 	p.engine.init()
 	return nil
 }
 
-// departure says which departure stamps are to be had. Arrivals are stamped by
-// the kernel itself, whatever the driver.
-func (p *Pinger) departure() (l2.StampPoint, error) {
-	if p.cfg.Timestamps == TimestampsUser {
-		return l2.StampUser, nil
-	}
-	ability, err := p.path.Interface.Stamps()
-	if p.cfg.Timestamps == TimestampsDriver && ability.Departure != l2.StampDriver {
-		if err == nil {
-			err = fmt.Errorf("the driver of %s stamps no departures", p.path.Interface.Name)
+// points says which stamps are to be had. Arrivals are stamped by the kernel
+// itself, whatever the driver.
+func (p *Pinger) points() (points, error) {
+	ifc, want := p.path.Interface, p.cfg.Timestamps
+	if p.cfg.SetHardware {
+		var err error
+		if p.restore, err = ifc.SetHardwareStamps(); err != nil {
+			return points{}, err
 		}
-		return 0, fmt.Errorf("%w: %w", ErrNoStamps, err)
 	}
-	return ability.Departure, nil
+	if want == TimestampsUser {
+		return points{departure: l2.StampUser}, nil
+	}
+	ability, err := ifc.Stamps()
+	best := points{departure: ability.Departure}
+	switch want {
+	case TimestampsSched:
+		best.departure = l2.StampSched
+	case TimestampsDriver:
+		if ability.Departure != l2.StampDriver {
+			if err == nil {
+				err = errNoDepartures
+			}
+			return points{}, noStamps{fmt.Errorf("no driver stamps on %s: %w", ifc.Name, err)}
+		}
+	default:
+		why := ability.HardwareNow()
+		if err != nil {
+			why = err
+		}
+		best.hardware = why == nil
+		if why != nil && want == TimestampsHardware {
+			return points{}, noStamps{why}
+		}
+		if best.departure != l2.StampDriver {
+			why = errNoDepartures
+		}
+		p.started.TimestampsWhy = why
+	}
+	return best, nil
 }
 
 // describe makes the run's probe and what its replies look like.
@@ -213,27 +255,46 @@ func (p *Pinger) describe() (bpf.Match, *frame.Echo, error) {
 }
 
 // sockets is the engine's wire.
-type sockets struct{ p *Pinger }
+type sockets struct {
+	*Pinger
+	watched bool // the error queue ends a wait
+}
 
-func (s sockets) Send(b []byte, id uint32) error { return s.p.out.Send(b, id) }
+func (s *sockets) Send(b []byte, id uint32) error { return s.out.Send(b, id) }
 
-func (s sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.p.out.ReadStamps(stamps) }
+func (s *sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.out.ReadStamps(stamps) }
 
-func (s sockets) Receive(frames []capture.Frame) (int, error) { return s.p.in.Receive(frames) }
+func (s *sockets) Receive(frames []capture.Frame) (int, error) { return s.in.Receive(frames) }
 
-func (s sockets) Wait(d time.Duration, stamps bool) error {
-	errfd := -1
-	if stamps {
-		errfd = s.p.out.FD()
+func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error {
+	if s.cfg.Spin {
+		// A thread of its own keeps its caches.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for {
+			if _, _, done := turn(); done {
+				return nil
+			}
+		}
 	}
-	return s.p.poller.Wait(d, errfd)
+	var failed error
+	err := s.loop.Run(func() (time.Duration, bool) {
+		wait, stamps, done := turn()
+		if stamps != s.watched {
+			failed = s.loop.WatchErrors(s.out.FD(), stamps)
+			s.watched = stamps
+		}
+		return wait, done || failed != nil
+	})
+	return errors.Join(err, failed)
 }
 
 // Run resolves the next hop, probes, and yields what happens: Start, then the
 // events of the probes, then Summary. It ends when the Config says so, when ctx
 // is done, which is no error, or when the loop is left. A reader that stalls
 // delays no probe: events that it has no room for are dropped and counted in
-// the statistics, which stay exact. Run closes the Pinger.
+// the statistics, which stay exact. Events that come within 50 ms of each other
+// may be told together. Run closes the Pinger.
 func (p *Pinger) Run(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		if p.ran.Swap(true) {
@@ -264,6 +325,7 @@ func (p *Pinger) run(ctx context.Context, yield func(Event) bool) error {
 	defer finish() // also when the loop's body panics
 	for buf, ok := e.events.read(nil); ok; buf, ok = e.events.read(buf[:0]) {
 		for i := range buf {
+			buf[i].More = i < len(buf)-1
 			if !yield(buf[i]) {
 				return errLeft
 			}
@@ -283,7 +345,7 @@ func (p *Pinger) run(ctx context.Context, yield func(Event) bool) error {
 func (p *Pinger) launch(ctx context.Context) (finish func() error) {
 	end := func() {
 		p.engine.stop()
-		p.poller.Wake()
+		p.loop.Wake()
 	}
 	if ctx.Err() != nil {
 		p.engine.stop() // before it sends anything
@@ -295,11 +357,6 @@ func (p *Pinger) launch(ctx context.Context) (finish func() error) {
 	})
 	result := make(chan error, 1)
 	go func() {
-		// The thread is the engine's own, and dies with it.
-		runtime.LockOSThread()
-		// Waits end when they should and not up to 50 us later, the kernel's
-		// default slack (prctl(2), PR_SET_TIMERSLACK).
-		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 		err := p.engine.run()
 		p.engine.addKernelCounts(p.filter, p.in)
 		p.engine.events.close()
@@ -309,7 +366,7 @@ func (p *Pinger) launch(ctx context.Context) (finish func() error) {
 		end()
 		err := <-result
 		if !release() {
-			<-ended // it is about to use the poller
+			<-ended // it is about to use the loop
 		}
 		return err
 	})
@@ -357,10 +414,13 @@ func (p *Pinger) Close() error {
 		if p.watch != nil {
 			sockets = append(sockets, p.watch)
 		}
-		if p.poller != nil {
-			sockets = append(sockets, p.poller)
+		if p.loop != nil {
+			sockets = append(sockets, p.loop)
 		}
 		p.closed = sock.CloseAll(sockets...)
+		if p.restore != nil {
+			p.closed = errors.Join(p.closed, p.restore())
+		}
 		if p.filter != nil {
 			p.closed = errors.Join(p.closed, p.filter.Close())
 		}

@@ -31,6 +31,13 @@ func (r *ring) push(e *Event) {
 	r.mu.Unlock()
 }
 
+// unread tells whether the reader has yet to read.
+func (r *ring) unread() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n > 0
+}
+
 // flush wakes the reader, once a batch.
 func (r *ring) flush() {
 	select {

@@ -3,15 +3,14 @@
 package probe
 
 import (
-	"math"
 	"net/netip"
 	"time"
 
 	"github.com/l2ping/l2ping/l2"
 )
 
-// Statistics are a run's counts and times. Each probe is in exactly one of
-// Received, Lost, Errors and Pending.
+// Statistics are a run's counts and times, in fixed memory. Each probe is in
+// exactly one of Received, Lost, Errors and Pending.
 type Statistics struct {
 	Address netip.Addr
 	// Sent counts probes, those that could not leave included.
@@ -38,18 +37,76 @@ type Statistics struct {
 	Duration time.Duration
 	// RTT is over the replies in time and the late ones.
 	RTT RTT
+	// Budget has the parts of their probes' times, where they were measured.
+	Budget BudgetStatistics
 	// Stamps counts replies by the source of their RTT.
 	Stamps [l2.StampHardware + 1]uint64
+	// StampsLost counts probes whose departure stamps did not come.
+	StampsLost uint64
+	// ClockSteps counts probes during which CLOCK_REALTIME was set. Their RTT
+	// is by the monotonic clock, at l2.StampUser.
+	ClockSteps uint64
+	// TimerError is how late probes left after they were due.
+	TimerError Distribution
 	// MaxOutstanding is the most probes that were out when an answer came:
 	// ping's "pipe".
 	MaxOutstanding uint64
 	// Skipped counts places in the schedule that were left out because the
 	// process had been stopped.
 	Skipped uint64
+	// SendRetries counts frames that had to be sent again because the
+	// interface's queue was full (ENOBUFS).
+	SendRetries uint64
 	// KernelDrops counts matching frames that the receive socket had no room
 	// for, EventsDropped events that their reader was too slow for. Neither
 	// kind of event is missing from the other counts.
 	KernelDrops, EventsDropped uint64
+}
+
+// BudgetStatistics are the parts of a Budget, each over the probes of which it
+// was measured.
+type BudgetStatistics struct {
+	Send, Queue, Wire, Receive, NIC Distribution
+}
+
+// addReply adds the times of a reply, if it is one that its probe is judged by.
+func (s *Statistics) addReply(r *Reply) {
+	switch r.State {
+	case StateReplied, StateReordered, StateLate:
+	default:
+		return
+	}
+	s.RTT.Add(r.RTT)
+	s.Stamps[r.RTTSource]++
+	if r.ClockStepped {
+		s.ClockSteps++
+	}
+	b := &s.Budget
+	b.Send.addPart(r.Budget.Send)
+	b.Queue.addPart(r.Budget.Queue)
+	b.Wire.addPart(r.Budget.Wire)
+	b.Receive.addPart(r.Budget.Receive)
+	b.NIC.addPart(r.Budget.NIC)
+}
+
+func (d *Distribution) addPart(part time.Duration) {
+	if part != Unknown {
+		d.Add(part)
+	}
+}
+
+// clone returns a copy that shares nothing.
+func (s *Statistics) clone() Statistics {
+	c := *s
+	for _, d := range c.distributions() {
+		*d = d.clone()
+	}
+	return c
+}
+
+func (s *Statistics) distributions() [7]*Distribution {
+	b := &s.Budget
+	return [...]*Distribution{&s.RTT.Distribution, &b.Send, &b.Queue, &b.Wire, &b.Receive, &b.NIC, &s.TimerError}
 }
 
 // LossRatio is (lost + errors) / (sent - pending), from 0 to 1; 0 with nothing
@@ -59,44 +116,4 @@ func (s *Statistics) LossRatio() float64 {
 		return 0
 	}
 	return float64(s.Lost+s.Errors) / float64(s.Sent-s.Pending)
-}
-
-// RTT is a distribution of round-trip times in fixed memory.
-type RTT struct {
-	Count    uint64
-	Min, Max time.Duration
-	// Smoothed is the moving average with a weight of 1/8 that ping calls
-	// ewma.
-	Smoothed time.Duration
-
-	// Mean and squared deviations from it, by Welford's recurrence, which
-	// loses nothing to cancellation however long the run.
-	mean, m2 float64
-	smoothed float64
-}
-
-// Mean is the arithmetic mean.
-func (r *RTT) Mean() time.Duration { return time.Duration(math.Round(r.mean)) }
-
-// Stddev is the standard deviation of the population, ping's mdev.
-func (r *RTT) Stddev() time.Duration {
-	if r.Count == 0 {
-		return 0
-	}
-	return time.Duration(math.Round(math.Sqrt(r.m2 / float64(r.Count))))
-}
-
-func (r *RTT) add(d time.Duration) {
-	r.Count++
-	x := float64(d)
-	delta := x - r.mean
-	r.mean += delta / float64(r.Count)
-	r.m2 += delta * (x - r.mean)
-	if r.Count == 1 {
-		r.Min, r.Max, r.smoothed = d, d, x
-	} else {
-		r.Min, r.Max = min(r.Min, d), max(r.Max, d)
-		r.smoothed += (x - r.smoothed) / 8
-	}
-	r.Smoothed = time.Duration(math.Round(r.smoothed))
 }

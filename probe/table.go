@@ -2,45 +2,6 @@
 
 package probe
 
-import "time"
-
-// An instant is one moment by two clocks, in nanoseconds.
-type instant struct {
-	mono int64 // CLOCK_MONOTONIC, since the run began
-	wall int64 // CLOCK_REALTIME, since the Unix epoch
-}
-
-// readWithin is how far apart in nanoseconds the two clocks of an instant may
-// have been read, and readTries how often that is tried: a thread that loses its
-// CPU between them would seem to see a step.
-const (
-	readWithin = 20_000
-	readTries  = 4
-)
-
-// readClocks reads both clocks; base is when the run began.
-func readClocks(base time.Time) instant {
-	var i instant
-	for range readTries {
-		before := time.Since(base)
-		t := time.Now() // both clocks, CLOCK_REALTIME first
-		i = instant{mono: int64(t.Sub(base)), wall: t.UnixNano()}
-		if i.mono-int64(before) < readWithin {
-			break
-		}
-	}
-	return i
-}
-
-// stepped tells whether CLOCK_REALTIME was set between two instants. The kernel
-// slews it by at most 500 ppm (adjtimex(2)), and the two clocks are read within
-// readWithin of each other.
-func stepped(from, to instant) bool {
-	mono := to.mono - from.mono
-	diff := (to.wall - from.wall) - mono
-	return max(diff, -diff) > 50_000+mono/1000
-}
-
 // fate is how a probe has ended.
 type fate uint8
 
@@ -55,11 +16,15 @@ const (
 // An entry is what is remembered of a probe.
 type entry struct {
 	n    uint64 // its number; 0: the entry is empty
+	due  int64  // when it was to leave
 	sent instant
-	// Departure stamps by CLOCK_REALTIME, 0 while there is none.
-	sched, driver int64
-	checksum      uint16 // of the ICMP message, as an ICMP error quotes it
-	fate          fate
+	// Departure stamps, 0 while there is none: by CLOCK_REALTIME, and by the
+	// NIC's clock.
+	sched, driver, hardware int64
+	checksum                uint16 // of the ICMP message, as an ICMP error quotes it
+	fate                    fate
+	left                    bool // it was handed to the interface
+	judged                  bool // its departure is in the statistics
 }
 
 // A table remembers the latest probes. Its size is fixed.

@@ -3,11 +3,16 @@
 package main
 
 import (
+	"bufio"
 	"errors"
+	"io"
+	"iter"
 	"math"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/cmd/l2ping/internal/render"
@@ -27,8 +32,12 @@ type pingFlags struct {
 	filter                      bpf.Mode
 	timestamps                  probe.Timestamps
 
+	setHardware                                           bool
+	preload                                               uint64
+	flood, adaptive, spin                                 bool
+	histogram                                             string
 	numeric, quiet, verbose, printTime, outstanding, json bool
-	v4                                                    bool
+	v4, budget                                            bool
 }
 
 // newPing is the root command.
@@ -64,6 +73,9 @@ func (f *pingFlags) add(cmd *cobra.Command) {
 	number(&f.count, "count", "c", "end after so many `probes`", 1, math.MaxInt64)
 	fl.VarP(&f.deadline, "deadline", "w", "end after that `time`; with -c wait for that many replies")
 	fl.VarP(&f.timeout, "timeout", "W", "`time` after which a probe is lost (2s)")
+	fl.BoolVarP(&f.flood, "flood", "f", false, "send as replies come back, or 100 a second; with -d at that interval. A dot is a probe without a reply")
+	fl.BoolVarP(&f.adaptive, "adaptive", "A", false, "send as replies come back")
+	number(&f.preload, "preload", "l", "send so many `probes` without waiting for replies (1)", 1, probe.MaxPreload)
 	number(&f.size, "size", "s", "data `bytes` (56)", 0, frame.MaxEchoData)
 	number(&f.ttl, "ttl", "t", "time to live in `hops` (64)", 1, 255)
 	number(&f.tos, "tos", "Q", "type of service `byte`: DSCP and ECN (0)", 0, 255)
@@ -78,7 +90,11 @@ func (f *pingFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.broadcast, "broadcast", "b", false, "allow a broadcast address")
 	fl.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 alone")
 	fl.Var(&choice[bpf.Mode]{value: &f.filter, parse: bpf.ParseMode, words: "auto, ebpf and classic"}, "filter", "`auto|ebpf|classic`: which filter to load (auto)")
-	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps, words: "auto, driver and user"}, "timestamps", "`auto|driver|user`: which stamps to use (auto)")
+	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps, words: "auto, hardware, driver, sched and user"}, "timestamps", "`auto|hardware|driver|sched|user`: which stamps to use (auto)")
+	fl.BoolVar(&f.setHardware, "set-hardware-timestamps", false, "have the NIC stamp all frames until the end; needs CAP_NET_ADMIN")
+	fl.BoolVar(&f.spin, "spin", false, "never sleep: use a whole CPU, and save the microseconds of waking up")
+	fl.BoolVar(&f.budget, "budget", false, "print the parts of each probe's time on its line")
+	fl.StringVar(&f.histogram, "histogram", "", "write an HdrHistogram log of the RTTs to this `file`")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object a line")
 	fl.BoolP("help", "h", false, "print this")
 }
@@ -120,7 +136,12 @@ func (f *pingFlags) config(cmd *cobra.Command) (probe.Config, error) {
 		Broadcast:   f.broadcast,
 		Filter:      f.filter,
 		Timestamps:  f.timestamps,
-		Sent:        f.json && f.verbose || !f.json && f.outstanding,
+		SetHardware: f.setHardware,
+		Flood:       f.flood && f.interval == 0,
+		Adaptive:    f.adaptive && (!f.flood || f.interval != 0),
+		Preload:     int(f.preload),
+		Spin:        f.spin,
+		Sent:        f.json && f.verbose || !f.json && (f.outstanding || f.flood && !f.quiet),
 	}
 	if cmd.Flags().Changed("size") {
 		cfg.DataLen = new(int(f.size))
@@ -145,32 +166,82 @@ func (e *env) ping(cmd *cobra.Command, f *pingFlags, host string) error {
 	if cfg.Target, err = lookUp(cmd.Context(), host); err != nil {
 		return err
 	}
-	p, err := probe.New(cfg)
-	if err != nil {
-		return err
-	}
-	var r renderer = render.NewText(e.stdout, e.stderr, render.TextOptions{
-		Target:      host,
-		Numeric:     f.numeric,
-		Quiet:       f.quiet,
-		Verbose:     f.verbose,
-		PrintTime:   f.printTime,
-		Outstanding: f.outstanding,
-		Pattern:     f.pattern,
-	})
-	if f.json {
-		r = render.NewJSON(e.stdout, host)
-	}
-	defer e.showStatus(p)()
-	for event, err := range p.Run(cmd.Context()) {
-		if err != nil {
+	var log *histogramFile
+	if cmd.Flags().Changed("histogram") {
+		if log, err = createHistogram(f.histogram); err != nil {
 			return err
 		}
-		if err := r.Event(&event); err != nil {
-			return outputError(err)
-		}
+	}
+	p, err := probe.New(cfg)
+	if err != nil {
+		return errors.Join(err, log.close())
+	}
+	out := bufio.NewWriterSize(e.stdout, 1<<16)
+	var r renderer
+	if f.json {
+		r = render.NewJSON(out, host)
+	} else {
+		r = render.NewText(out, e.stderr, render.TextOptions{
+			Target:      host,
+			Numeric:     f.numeric,
+			Quiet:       f.quiet,
+			Verbose:     f.verbose,
+			PrintTime:   f.printTime,
+			Outstanding: f.outstanding,
+			Pattern:     f.pattern,
+			Budget:      f.budget,
+			Flood:       f.flood,
+			Columns:     columns(e.stdout),
+			Adaptive:    cfg.Adaptive,
+		})
+	}
+	defer e.showStatus(p)()
+	finish := log.follow(p.Statistics)
+	err = show(p.Run(cmd.Context()), r, out)
+	if err = errors.Join(err, finish(), log.close()); err != nil {
+		return err
 	}
 	s := p.Statistics()
 	e.exit = status(&s, &cfg)
 	return nil
+}
+
+// show renders the events of a run, and writes once for those that come
+// together.
+func show(events iter.Seq2[probe.Event, error], r renderer, out *bufio.Writer) error {
+	for event, err := range events {
+		if err != nil {
+			return errors.Join(err, outputError(out.Flush()))
+		}
+		// An error may go to standard error: what came before it is there
+		// before it.
+		apart := !event.More || event.Kind == probe.Failed
+		if event.Kind == probe.Failed {
+			if err := out.Flush(); err != nil {
+				return outputError(err)
+			}
+		}
+		if err := r.Event(&event); err != nil {
+			return outputError(err)
+		}
+		if apart {
+			if err := out.Flush(); err != nil {
+				return outputError(err)
+			}
+		}
+	}
+	return nil
+}
+
+// columns is the width of the terminal that w is, 0 if it is none.
+func columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }

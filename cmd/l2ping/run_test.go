@@ -66,7 +66,7 @@ func TestBadUse(t *testing.T) {
 		{"-d inf 192.0.2.1", `invalid argument "inf" for "-d, --interval" flag: too long` + more},
 		{"-w -1 192.0.2.1", `invalid argument "-1" for "-w, --deadline" flag: has to be more than 0` + more},
 		{"-W 1e99 192.0.2.1", `invalid argument "1e99" for "-W, --timeout" flag: too long` + more},
-		{"-d 999us 192.0.2.1", "interval 999µs: at least 1ms is supported so far"},
+		{"-d 9us 192.0.2.1", "interval 9µs: has to be at least 10µs"},
 		{"-d 366d 192.0.2.1", `invalid argument "366d" for "-d, --interval" flag: not a time such as 10ms, 1.5s or 0.2 (seconds)` + more},
 		{"-w 8761h 192.0.2.1", "a time is over 365 days"},
 		{"-W 31536001 192.0.2.1", "a time is over 365 days"},
@@ -75,7 +75,9 @@ func TestBadUse(t *testing.T) {
 		{"-p 0102030405060708090a0b0c0d0e0f1011 192.0.2.1", `invalid argument "0102030405060708090a0b0c0d0e0f1011" for "-p, --pattern" flag: not 1 to 16 bytes in hexadecimal, such as ff00` + more},
 		{"-M maybe 192.0.2.1", `invalid argument "maybe" for "-M, --pmtudisc" flag: not one of do, want and dont` + more},
 		{"--filter pcap 192.0.2.1", `invalid argument "pcap" for "--filter" flag: not one of auto, ebpf and classic` + more},
-		{"--timestamps hardware 192.0.2.1", `invalid argument "hardware" for "--timestamps" flag: not one of auto, driver and user` + more},
+		{"--timestamps software 192.0.2.1", `invalid argument "software" for "--timestamps" flag: not one of auto, hardware, driver, sched and user` + more},
+		{"-l 0 192.0.2.1", `invalid argument "0" for "-l, --preload" flag: not a number from 1 to 65535` + more},
+		{"-l 65536 192.0.2.1", `invalid argument "65536" for "-l, --preload" flag: not a number from 1 to 65535` + more},
 		{"-6 192.0.2.1", "unknown shorthand flag: '6' in -6" + more},
 
 		{"2001:db8::1", "2001:db8::1: IPv6 is not supported so far"},
@@ -147,7 +149,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("no %s in the help", flag)
 		}
 	}
-	for _, flag := range []string{"--filter", "--timestamps", "--json", "--interface", "--interval"} {
+	for _, flag := range []string{"--filter", "--timestamps", "--budget", "--histogram", "--json", "--interface", "--interval"} {
 		if !strings.Contains(root, flag+" ") {
 			t.Errorf("no %s in the help", flag)
 		}
@@ -186,7 +188,7 @@ func TestExplain(t *testing.T) {
 			fmt.Errorf("192.0.2.255 %w of eth0", probe.ErrBroadcast),
 			"192.0.2.255 is a broadcast address of eth0 (-b pings it all the same)",
 		},
-		{fmt.Errorf("%w: why", probe.ErrNoStamps), "no driver stamps: why (--timestamps auto takes the best that there is)"},
+		{fmt.Errorf("no driver stamps on eth0: %w", probe.ErrNoStamps), "no driver stamps on eth0: stamps not to be had (--timestamps auto takes the best that there is)"},
 	} {
 		if got := e.explain(tt.err); got != tt.want {
 			t.Errorf("%s\nwant %s", got, tt.want)

@@ -38,6 +38,7 @@ var documented = map[string]map[string]check{
 		"rtt_ns!": positive, "rtt_source!": oneOf("hardware", "driver", "sched", "user"),
 		"budget": object(map[string]check{
 			"send_ns": integer, "queue_ns": integer, "wire_ns": positive, "receive_ns": integer,
+			"nic_ns": integer, // came since
 		}),
 		"corrupted": yes,
 	},
@@ -52,20 +53,31 @@ var documented = map[string]map[string]check{
 		"rejected": integer, "loss_ratio": ratio, "duration_ns!": integer,
 		"rtt_ns": object(map[string]check{
 			"min!": positive, "mean!": positive, "max!": positive, "stddev!": integer,
+			"p50!": positive, "p90!": positive, "p99!": positive, "p999!": positive,
+			"p9999!": positive, // came since
+		}),
+		"jitter_ns": integer,
+		"budget_ns": object(map[string]check{
+			"send": integer, "queue": integer, "wire": positive, "receive": integer,
+			"nic": integer, // came since
 		}),
 		"stamps!": object(map[string]check{
-			"hardware": integer, "driver!": integer, "sched!": integer, "user!": integer,
+			"hardware!": integer, "driver!": integer, "sched!": integer, "user!": integer,
 		}),
-		"kernel_drops!": integer, "events_dropped!": integer,
+		"timer_error_ns": object(map[string]check{"p50!": integer, "p99!": integer}),
+		"kernel_drops!":  integer, "events_dropped!": integer,
 	},
 }
 
 // additions are keys that came since; readers ignore those they do not know.
 var additions = map[string]map[string]check{
-	"start":   {"filter_reason": text},
-	"reply":   {"truncated": yes, "wrong_byte": integer},
-	"error":   {"reason": text, "late": yes},
-	"summary": {"late_errors!": integer, "skipped!": integer},
+	"start": {"filter_reason": text, "timestamps_reason": text},
+	"reply": {"truncated": yes, "wrong_byte": integer, "clock_stepped": yes},
+	"error": {"reason": text, "late": yes},
+	"summary": {
+		"late_errors!": integer, "skipped!": integer, "send_retries!": integer,
+		"pdv_ns": integer, "stamps_lost!": integer, "clock_steps!": integer,
+	},
 }
 
 // A check says what is wrong with a value.
@@ -283,7 +295,8 @@ func checkSums(events []map[string]any) error {
 // checkTimes works the summary's times out of the replies'.
 func checkTimes(events []map[string]any) error {
 	var rtts []float64
-	stamps := map[string]any{"driver": int64(0), "sched": int64(0), "user": int64(0)}
+	parts := make(map[string][]float64)
+	stamps := map[string]any{"hardware": int64(0), "driver": int64(0), "sched": int64(0), "user": int64(0)}
 	for _, e := range events {
 		state := e["state"]
 		if e["event"] != "reply" || state == nil || state == "duplicate" {
@@ -293,8 +306,12 @@ func checkTimes(events []map[string]any) error {
 		source := e["rtt_source"].(string)
 		stamps[source] = stamps[source].(int64) + 1
 		budget, _ := e["budget"].(map[string]any)
-		if wire, ok := budget["wire_ns"]; ok && (source != "driver" || wire != e["rtt_ns"]) {
+		if wire, ok := budget["wire_ns"]; ok && (source != "driver" && source != "hardware" || wire != e["rtt_ns"]) {
 			return fmt.Errorf("reply: the wire took %v, and the rtt is %v by %s", wire, e["rtt_ns"], source)
+		}
+		for name, value := range budget {
+			name = strings.TrimSuffix(name, "_ns")
+			parts[name] = append(parts[name], float64(count(value)))
 		}
 	}
 	sum := events[len(events)-1]
@@ -303,16 +320,27 @@ func checkTimes(events []map[string]any) error {
 			return fmt.Errorf("summary: stamps %v, want %v", sum["stamps"], stamps)
 		}
 	}
+	if err := checkBudget(sum, parts); err != nil {
+		return err
+	}
 	rtt, ok := sum["rtt_ns"].(map[string]any)
 	if ok != (len(rtts) > 0) {
 		return fmt.Errorf("summary: rtt_ns is %v with %d replies", sum["rtt_ns"], len(rtts))
 	}
+	_, jitter := sum["jitter_ns"]
+	_, pdv := sum["pdv_ns"]
+	if jitter != (len(rtts) > 1) || pdv != jitter {
+		return fmt.Errorf("summary: jitter_ns is %v and pdv_ns %v with %d replies", sum["jitter_ns"], sum["pdv_ns"], len(rtts))
+	}
 	if !ok {
 		return nil
 	}
-	var total, squares float64
-	for _, r := range rtts {
+	var total, squares, varied float64
+	for i, r := range rtts {
 		total += r
+		if i > 0 {
+			varied += (math.Abs(r-rtts[i-1]) - varied) / 16
+		}
 	}
 	mean := total / float64(len(rtts))
 	for _, r := range rtts {
@@ -325,7 +353,45 @@ func checkTimes(events []map[string]any) error {
 			return fmt.Errorf("summary: %s is %v, want %v", key, got, want)
 		}
 	}
+	for key, q := range map[string]float64{"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999} {
+		if got, want := float64(count(rtt[key])), quantile(rtts, q); got < want || got > want*1.001 {
+			return fmt.Errorf("summary: %s is %v, want %v", key, got, want)
+		}
+	}
+	if jitter {
+		if got := float64(count(sum["jitter_ns"])); math.Abs(got-varied) > 1 {
+			return fmt.Errorf("summary: jitter_ns is %v, want %v", got, varied)
+		}
+		least := slices.Min(rtts)
+		if got, want := float64(count(sum["pdv_ns"])), quantile(rtts, 0.999)-least; got < want || got > want+(want+least)/1000 {
+			return fmt.Errorf("summary: pdv_ns is %v, want %v", got, want)
+		}
+	}
 	return nil
+}
+
+// checkBudget compares the summary's medians with the parts of all budgets.
+func checkBudget(sum map[string]any, parts map[string][]float64) error {
+	budget, _ := sum["budget_ns"].(map[string]any)
+	if len(budget) != len(parts) {
+		return fmt.Errorf("summary: budget_ns is %v, the replies have %v", budget, slices.Sorted(maps.Keys(parts)))
+	}
+	for name, all := range parts {
+		value, ok := budget[name]
+		if !ok {
+			return fmt.Errorf("summary: no %s in budget_ns", name)
+		}
+		if got, want := float64(count(value)), quantile(all, 0.5); got < want || got > want*1.01 {
+			return fmt.Errorf("summary: budget_ns has %v for %s, want %v", got, name, want)
+		}
+	}
+	return nil
+}
+
+// quantile is the least of all that a share of them does not exceed.
+func quantile(all []float64, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[int(math.Ceil(q*float64(len(all))-1e-9))-1]
 }
 
 // The schema refuses what it should.

@@ -557,8 +557,12 @@ var changing = []struct {
 	{regexp.MustCompile(`\btime=[0-9.]+ ms`), "time=T ms"},
 	{regexp.MustCompile(`, time \d+ms`), ", time Tms"},
 	{regexp.MustCompile(`(rtt min/avg/max/mdev|min/avg/ewma/max) = [0-9.]+/[0-9.]+/[0-9.]+/[0-9.]+ ms`), "$1 = T/T/T/T ms"},
-	{regexp.MustCompile(`(?m), pipe \d+$`), ""},
+	{regexp.MustCompile(`(?m), pipe \d+(,|$)`), "$1"},
 	{regexp.MustCompile(`(?m)^pipe \d+$`), ""},
+	{regexp.MustCompile(`, host [a-z/]+ [0-9./]+ ms`), ", host T ms"},
+	{regexp.MustCompile(`(?m), (\w+ stamps|stamps( \w+ \d+)+)$`), ", S stamps"}, // one may not come
+	{regexp.MustCompile(`ipg/ewma [0-9.]+/[0-9.]+ ms`), "ipg/ewma T/T ms"},
+	{regexp.MustCompile(`\b(send|queue|nic|wire|receive) [0-9.]+`), "$1 T"},
 	{regexp.MustCompile(`\bin [0-9.]+ ms`), "in T ms"},
 	{regexp.MustCompile(`(?m)^\[\d{10}\.\d{6}\] `), "[TIME] "},
 	{regexp.MustCompile(`\bident=\d+`), "ident=ID"},
@@ -566,7 +570,7 @@ var changing = []struct {
 	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"TIME"`},
 	{regexp.MustCompile(`"id":\d+`), `"id":ID`},
 	{regexp.MustCompile(`_ns":\d+`), `_ns":N`},
-	{regexp.MustCompile(`"(min|mean|max|stddev)":\d+`), `"$1":N`},
+	{regexp.MustCompile(`"(min|mean|max|stddev|p\d+|send|queue|nic|wire|receive)":\d+`), `"$1":N`},
 	{regexp.MustCompile(`\r`), `\r`}, // ahead of the status line
 	{regexp.MustCompile(regexp.QuoteMeta(executable())), "/usr/local/bin/l2ping"},
 }

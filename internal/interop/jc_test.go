@@ -153,7 +153,7 @@ func TestJCReadsEveryScenario(t *testing.T) {
 			t.Parallel()
 			inJSON, err := fromJSON(scripted(t, s, "--json"))
 			must(t, err)
-			for _, more := range []string{"", "-n", "-q", "-D", "-O", "-D -O", "-p ff", "-v"} {
+			for _, more := range []string{"", "-n", "-q", "-D", "-O", "-D -O", "-p ff", "--budget", "--budget -D -O", "-v"} {
 				// One flag a scenario would do for jc; the plain text and the
 				// busiest are tried in each.
 				if more != "" && more != "-D -O" && s.Name != "plain" && s.Name != "lost" && s.Name != "duplicate" {

@@ -1,11 +1,11 @@
 //go:build interop && linux
 
 // Package interop tests l2ping against programs that nobody here wrote:
-// iputils ping, tcpdump, tshark, jc, and Linux's own network stack. All of it
-// runs in private namespaces; no frame leaves them.
+// iputils ping, tcpdump, tshark, jc, HdrHistogram's log processor, and Linux's
+// own network stack. All of it runs in private namespaces; no frame leaves them.
 //
-// The tests need Debian's packages iputils-ping, tcpdump, tshark and jc, and
-// fail without them.
+// The tests need Debian's packages iputils-ping, tcpdump, tshark, jc,
+// default-jre-headless and libhdrhistogram-java, and fail without them.
 package interop
 
 import (
@@ -74,6 +74,7 @@ var packages = map[string]string{
 	"tcpdump": "tcpdump",
 	"tshark":  "tshark",
 	"jc":      "jc",
+	"java":    "default-jre-headless",
 }
 
 // program is the path of a foreign program. That it is missing is a failure:

@@ -270,13 +270,16 @@ var numbers = []struct {
 	is *regexp.Regexp
 	to string
 }{
+	// What our rtt line ends with, and ping's does not have.
+	{regexp.MustCompile(`(?m)^(rtt .*?)(?:, host [a-z/]+ [0-9./]+ ms)?, (?:\w+ stamps|stamps(?: \w+ \d+)+)$`), "$1"},
 	{regexp.MustCompile(`(?m)^\[\d+\.\d{6}\] `), "[T] "},
 	{regexp.MustCompile(`\btime=\d+(\.\d+)? ms`), "time=T ms"},
 	{regexp.MustCompile(`\btime \d+ms`), "time Tms"},
 	{regexp.MustCompile(`= \d+\.\d{3}/\d+\.\d{3}/\d+\.\d{3}/\d+\.\d{3} ms`), "= T/T/T/T ms"},
 }
 
-// plain takes the numbers out of ping's text that no two runs share.
+// plain takes out of ping's text the numbers that no two runs share, and of ours
+// what it has besides.
 func plain(s string) string {
 	for _, n := range numbers {
 		s = n.is.ReplaceAllString(s, n.to)

@@ -245,13 +245,14 @@ var eventFields = map[string][]string{
 	"start": {
 		"version", "interface", "target", "address", "source", "source_mac", "next_hop",
 		"next_hop.address", "next_hop.mac", "next_hop.state", "next_hop.how", "next_hop.resolve_ns",
-		"mtu", "id", "size", "filter", "filter_reason", "timestamps", "cookie_bytes",
+		"mtu", "id", "size", "filter", "filter_reason", "timestamps", "timestamps_reason", "cookie_bytes",
 	},
 	"sent": {"version", "address", "seq"},
 	"reply": {
 		"version", "address", "seq", "state", "from", "from_mac", "ttl", "tos", "vlan", "bytes",
 		"rtt_ns", "rtt_source", "budget", "budget.send_ns", "budget.queue_ns", "budget.wire_ns",
-		"budget.receive_ns", "corrupted", "truncated", "wrong_byte",
+		"budget.receive_ns", "budget.nic_ns", "corrupted", "truncated", "wrong_byte",
+		"clock_stepped",
 	},
 	"error": {"version", "address", "seq", "from", "icmp_type", "icmp_code", "message", "reason", "mtu", "late"},
 	"lost":  {"version", "address", "seq"},
@@ -259,10 +260,10 @@ var eventFields = map[string][]string{
 		"version", "address", "sent", "received", "lost", "late", "duplicates", "reordered", "errors",
 		"corrupted", "rejected", "loss_ratio", "duration_ns", "rtt_ns", "rtt_ns.min", "rtt_ns.mean",
 		"rtt_ns.max", "rtt_ns.stddev", "rtt_ns.p50", "rtt_ns.p90", "rtt_ns.p99", "rtt_ns.p999",
-		"jitter_ns", "budget_ns", "budget_ns.send", "budget_ns.queue", "budget_ns.wire",
-		"budget_ns.receive", "stamps", "stamps.hardware", "stamps.driver", "stamps.sched",
-		"stamps.user", "timer_error_ns", "timer_error_ns.p50", "timer_error_ns.p99",
-		"kernel_drops", "events_dropped", "late_errors", "skipped",
+		"rtt_ns.p9999", "jitter_ns", "pdv_ns", "budget_ns", "budget_ns.send", "budget_ns.queue",
+		"budget_ns.wire", "budget_ns.receive", "budget_ns.nic", "stamps", "stamps.hardware",
+		"stamps.driver", "stamps.sched", "stamps.user", "timer_error_ns", "timer_error_ns.p50", "timer_error_ns.p99",
+		"kernel_drops", "events_dropped", "late_errors", "skipped", "send_retries", "stamps_lost", "clock_steps",
 	},
 }
 

@@ -58,7 +58,9 @@ func (b *Batch) Recv(fd, flags int) (int, error) {
 		b.hdrs[i].hdr.SetControllen(b.ctrlLen)
 	}
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[0])),
+		// Raw, for it does not block: the runtime need not make ready to give
+		// the processor away.
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[0])),
 			uintptr(len(b.hdrs)), uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
 		switch errno {
 		case 0:

@@ -4,8 +4,11 @@ package render
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +21,6 @@ import (
 
 // Names and their order are for scripts: a line that changes here breaks some.
 func TestJSON(t *testing.T) {
-	unknown := probe.Budget{Send: probe.Unknown, Queue: probe.Unknown, Wire: probe.Unknown, Receive: probe.Unknown}
 	without := started()
 	without.Start.Decision.Neighbor = arp.Neighbor{Addr: far, State: 0x20, Took: time.Microsecond}
 	without.Start.Filter, without.Start.FilterFallback = bpf.Classic, errors.New("loading eBPF: no")
@@ -28,6 +30,7 @@ func TestJSON(t *testing.T) {
 	broadcast := started()
 	broadcast.Start.Decision.Neighbor = arp.Neighbor{Addr: far, MAC: frame.Broadcast}
 
+	const uncounted = `"stamps_lost":0,"clock_steps":0,"skipped":0,"send_retries":0,"kernel_drops":0,"events_dropped":0`
 	const moment = `"time":"2026-01-02T02:04:05.123456789Z"`
 	for _, tt := range []struct {
 		event *probe.Event
@@ -72,14 +75,29 @@ func TestJSON(t *testing.T) {
 			ended(probe.Statistics{
 				Sent: 9, Received: 3, Lost: 4, Late: 2, Errors: 1, LateErrors: 1, Duplicates: 5, Corrupted: 6, Reordered: 7,
 				Pending: 1, Rejected: 8, Duration: 1500 * time.Microsecond, MaxOutstanding: 4, Skipped: 11,
-				KernelDrops: 12, EventsDropped: 13, RTT: probe.RTT{Count: 5, Min: 1, Max: 2},
-				Stamps: [5]uint64{l2.StampUser: 1, l2.StampSched: 2, l2.StampDriver: 3},
+				KernelDrops: 12, EventsDropped: 13, SendRetries: 14, StampsLost: 15, ClockSteps: 16,
+				RTT: rtts(1000, 1020, 1010, 1500, 1002), TimerError: times(7, 3, 9),
+				Budget: probe.BudgetStatistics{Send: times(20, 10, 30), Queue: times(0), Wire: times(5), Receive: times(6, 8), NIC: times(4)},
+				Stamps: [5]uint64{l2.StampUser: 1, l2.StampSched: 2, l2.StampDriver: 3, l2.StampHardware: 4},
 			}),
-			`{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":9,"received":3,"lost":4,"late":2,"duplicates":5,"reordered":7,"errors":1,"late_errors":1,"corrupted":6,"rejected":8,"loss_ratio":0.625,"duration_ns":1500000,"rtt_ns":{"min":1,"mean":0,"max":2,"stddev":0},"stamps":{"driver":3,"sched":2,"user":1},"skipped":11,"kernel_drops":12,"events_dropped":13}`,
+			`{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":9,"received":3,"lost":4,"late":2,"duplicates":5,"reordered":7,"errors":1,"late_errors":1,"corrupted":6,"rejected":8,"loss_ratio":0.625,"duration_ns":1500000,` +
+				`"rtt_ns":{"min":1000,"mean":1106,"max":1500,"stddev":197,"p50":1010,"p90":1500,"p99":1500,"p999":1500,"p9999":1500},"jitter_ns":61,"pdv_ns":500,` +
+				`"budget_ns":{"send":20,"queue":0,"wire":5,"receive":6,"nic":4},"stamps":{"hardware":4,"driver":3,"sched":2,"user":1},"stamps_lost":15,"clock_steps":16,` +
+				`"timer_error_ns":{"p50":7,"p99":9},"skipped":11,"send_retries":14,"kernel_drops":12,"events_dropped":13}`,
+		},
+		// One reply has times, but varies from nothing; parts that nobody measured are absent.
+		{
+			ended(probe.Statistics{
+				Sent: 1, Received: 1, RTT: rtts(11_000), Stamps: [5]uint64{l2.StampUser: 1},
+				Budget: probe.BudgetStatistics{Receive: times(9000)},
+			}),
+			`{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":1,"received":1,"lost":0,"late":0,"duplicates":0,"reordered":0,"errors":0,"late_errors":0,"corrupted":0,"loss_ratio":0,"duration_ns":0,` +
+				`"rtt_ns":{"min":11000,"mean":11000,"max":11000,"stddev":0,"p50":11000,"p90":11000,"p99":11000,"p999":11000,"p9999":11000},` +
+				`"budget_ns":{"receive":9000},"stamps":{"hardware":0,"driver":0,"sched":0,"user":1},` + uncounted + `}`,
 		},
 		// What nobody counted is absent, and 0 of what was counted is 0.
-		{ended(probe.Statistics{}), `{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":0,"received":0,"lost":0,"late":0,"duplicates":0,"reordered":0,"errors":0,"late_errors":0,"corrupted":0,"duration_ns":0,"stamps":{"driver":0,"sched":0,"user":0},"skipped":0,"kernel_drops":0,"events_dropped":0}`},
-		{ended(probe.Statistics{Sent: 1, Pending: 1, RejectedInKernel: true}), `{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":1,"received":0,"lost":0,"late":0,"duplicates":0,"reordered":0,"errors":0,"late_errors":0,"corrupted":0,"rejected":0,"duration_ns":0,"stamps":{"driver":0,"sched":0,"user":0},"skipped":0,"kernel_drops":0,"events_dropped":0}`},
+		{ended(probe.Statistics{}), `{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":0,"received":0,"lost":0,"late":0,"duplicates":0,"reordered":0,"errors":0,"late_errors":0,"corrupted":0,"duration_ns":0,"stamps":{"hardware":0,"driver":0,"sched":0,"user":0},` + uncounted + `}`},
+		{ended(probe.Statistics{Sent: 1, Pending: 1, RejectedInKernel: true}), `{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":1,"received":0,"lost":0,"late":0,"duplicates":0,"reordered":0,"errors":0,"late_errors":0,"corrupted":0,"rejected":0,"duration_ns":0,"stamps":{"hardware":0,"driver":0,"sched":0,"user":0},` + uncounted + `}`},
 	} {
 		var out bytes.Buffer
 		if err := NewJSON(&out, "far.example").Event(tt.event); err != nil {
@@ -87,6 +105,34 @@ func TestJSON(t *testing.T) {
 		}
 		if got := out.String(); got != tt.want+"\n" {
 			t.Errorf("is   %swant %s", got, tt.want)
+		}
+		if !json.Valid(out.Bytes()) {
+			t.Errorf("is no JSON: %s", &out)
+		}
+	}
+}
+
+// Texts that are not ours stay within their quotes.
+func TestJSONEscapes(t *testing.T) {
+	const odd = "\"quoted\" \\ \n\x00\xff</b>"
+	start := started()
+	start.Start.Decision.Path.Interface.Name = odd
+	start.Start.Filter, start.Start.FilterFallback = bpf.Classic, errors.New(odd)
+	start.Address = netip.MustParseAddr("fe80::1").WithZone(odd)
+	for _, e := range []*probe.Event{start, failed(1, probe.Failure{Local: errors.New(odd)})} {
+		var out bytes.Buffer
+		if err := NewJSON(&out, odd).Event(e); err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]any
+		if err := json.Unmarshal(out.Bytes(), &got); err != nil || bytes.IndexByte(out.Bytes(), '\n') != out.Len()-1 {
+			t.Fatalf("%v: %s", err, &out)
+		}
+		want := strings.ToValidUTF8(odd, "\ufffd")
+		for _, name := range []string{"interface", "target", "filter_reason", "message", "reason"} {
+			if text, ok := got[name]; ok && text != want {
+				t.Errorf("%s is %q, want %q", name, text, want)
+			}
 		}
 	}
 }

@@ -67,7 +67,7 @@ func replied(seq uint64, change ...func(*probe.Reply)) *probe.Event {
 		RTT: 11 * time.Microsecond, RTTSource: l2.StampDriver,
 		Budget: probe.Budget{
 			Send: 6100 * time.Nanosecond, Queue: 2 * time.Microsecond,
-			Wire: 11 * time.Microsecond, Receive: 9260 * time.Nanosecond,
+			Wire: 11 * time.Microsecond, Receive: 9260 * time.Nanosecond, NIC: probe.Unknown,
 		},
 	}}
 	for _, f := range change {
@@ -78,6 +78,27 @@ func replied(seq uint64, change ...func(*probe.Reply)) *probe.Event {
 
 func failed(seq uint64, f probe.Failure) *probe.Event {
 	return &probe.Event{Kind: probe.Failed, Time: at, Address: far, Seq: seq, Failure: f}
+}
+
+// unknown is a budget of which nothing was measured.
+var unknown = probe.Budget{
+	Send: probe.Unknown, Queue: probe.Unknown, Wire: probe.Unknown, Receive: probe.Unknown, NIC: probe.Unknown,
+}
+
+// rtts are statistics of RTTs.
+func rtts(all ...time.Duration) (r probe.RTT) {
+	for _, d := range all {
+		r.Add(d)
+	}
+	return r
+}
+
+// times is a distribution.
+func times(all ...time.Duration) (d probe.Distribution) {
+	for _, v := range all {
+		d.Add(v)
+	}
+	return d
 }
 
 func ended(s probe.Statistics) *probe.Event {

@@ -6,6 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +79,7 @@ func TestRoundTrip(t *testing.T) {
 		{100500 * time.Microsecond, "101"},
 		{61 * time.Second, "61000"},
 	} {
-		if got := roundTrip(tt.rtt); got != tt.want {
+		if got := string(appendRoundTrip(nil, tt.rtt)); got != tt.want {
 			t.Errorf("%v: %s ms, want %s", tt.rtt, got, tt.want)
 		}
 	}
@@ -111,6 +114,7 @@ func TestHeader(t *testing.T) {
 		{
 			"verbose, little to be had", TextOptions{Verbose: true}, with(func(s *probe.Started) {
 				s.Filter, s.FilterFallback = bpf.Classic, errors.New("loading eBPF: no")
+				s.TimestampsWhy = errors.New("the driver stamps no departures")
 				s.Timestamps, s.CountedIDs = l2.StampSched, true
 				s.CookieBytes = 4
 				s.Decision.Neighbor = arp.Neighbor{Addr: far}
@@ -118,7 +122,7 @@ func TestHeader(t *testing.T) {
 			}),
 			"via 192.0.2.1 (no ARP reply)\n" +
 				"source 192.0.2.7, route 192.0.2.0/24 (table 42), mtu 1500\n" +
-				"filter classic (loading eBPF: no), stamps sched (the driver stamps no departures), matched by count (this kernel has no SCM_TS_OPT_ID)\n" +
+				"filter classic (loading eBPF: no), stamps sched (the driver stamps no departures; matched by count: this kernel has no SCM_TS_OPT_ID)\n" +
 				"cookie of 4 bytes: the data hold no more, and forged replies are easier\n" + header,
 		},
 		{
@@ -158,6 +162,24 @@ func TestReplies(t *testing.T) {
 		},
 		{
 			"late and reordered are plain in ping", TextOptions{}, func(r *probe.Reply) { r.State = probe.StateLate },
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n",
+		},
+		{
+			"budget", TextOptions{Budget: true}, nil,
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (send 6.1 queue 2.0 wire 11.0 receive 9.3 us)\n",
+		},
+		{
+			"budget with the NIC's part, of a duplicate", TextOptions{Budget: true},
+			func(r *probe.Reply) { r.State, r.Budget.NIC = probe.StateDuplicate, 1249 },
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (send 6.1 queue 2.0 nic 1.2 wire 11.0 receive 9.3 us) (DUP!)\n",
+		},
+		{
+			"parts of a budget", TextOptions{Budget: true},
+			func(r *probe.Reply) { r.Budget.Send, r.Budget.Wire, r.Budget.Receive = probe.Unknown, probe.Unknown, 0 },
+			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms (queue 2.0 receive 0.0 us)\n",
+		},
+		{
+			"no budget to be had", TextOptions{Budget: true}, func(r *probe.Reply) { r.Budget = unknown },
 			"64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms\n",
 		},
 		{
@@ -256,7 +278,8 @@ func TestFailures(t *testing.T) {
 }
 
 func TestSummary(t *testing.T) {
-	rtt := probe.RTT{Count: 2, Min: 9500 * time.Nanosecond, Max: 123456789 * time.Nanosecond}
+	rtt := rtts(9500, 123456789)
+	const rttLine = "rtt min/avg/max/mdev = 0.010/61.733/123.457/61.724 ms"
 	for _, tt := range []struct {
 		name string
 		s    probe.Statistics
@@ -265,7 +288,7 @@ func TestSummary(t *testing.T) {
 		{"nothing sent", probe.Statistics{}, "0 packets transmitted, 0 received\n\n"},
 		{
 			"all", probe.Statistics{Sent: 2, Received: 2, RTT: rtt, Duration: 1001499 * time.Microsecond},
-			"2 packets transmitted, 2 received, 0% packet loss, time 1001ms\nrtt min/avg/max/mdev = 0.010/0.000/123.457/0.000 ms\n",
+			"2 packets transmitted, 2 received, 0% packet loss, time 1001ms\n" + rttLine + "\n",
 		},
 		{
 			"none", probe.Statistics{Sent: 3, Lost: 3, Duration: 1001500 * time.Microsecond},
@@ -281,16 +304,161 @@ func TestSummary(t *testing.T) {
 				Reordered: 1, Pending: 1, RTT: rtt, MaxOutstanding: 4,
 			},
 			"9 packets transmitted, 5 received, +5 duplicates, +6 corrupted, +2 errors, +2 late, 44.4444% packet loss, time 0ms\n" +
-				"rtt min/avg/max/mdev = 0.010/0.000/123.457/0.000 ms, pipe 4\n",
+				rttLine + ", pipe 4\n",
 		},
 		{
 			"one at a time is no pipe", probe.Statistics{Sent: 1, Received: 1, RTT: rtt, MaxOutstanding: 1},
-			"1 packets transmitted, 1 received, 0% packet loss, time 0ms\nrtt min/avg/max/mdev = 0.010/0.000/123.457/0.000 ms\n",
+			"1 packets transmitted, 1 received, 0% packet loss, time 0ms\n" + rttLine + "\n",
 		},
 	} {
 		want := "\n--- 192.0.2.1 ping statistics ---\n" + tt.want
 		if got := lines(t, TextOptions{}, ended(tt.s)); got != want {
 			t.Errorf("%s: %s\nwant%s", tt.name, got, want)
+		}
+	}
+}
+
+// What ping does not have stands behind what it has.
+func TestSummaryGoesOn(t *testing.T) {
+	stamps := func(hardware, driver, sched, user uint64) (s [l2.StampHardware + 1]uint64) {
+		s[l2.StampHardware], s[l2.StampDriver], s[l2.StampSched], s[l2.StampUser] = hardware, driver, sched, user
+		return s
+	}
+	whole := probe.BudgetStatistics{
+		Send: times(6000, 6100, 90_000), Queue: times(1700, 2000, 2100), Wire: times(1), Receive: times(9300, 9000, 9600),
+	}
+	withNIC := whole
+	withNIC.NIC = times(1200)
+	for _, tt := range []struct {
+		name string
+		opts TextOptions
+		s    probe.Statistics
+		want string // behind the times
+	}{
+		{"driver stamps", TextOptions{}, probe.Statistics{Budget: whole, Stamps: stamps(0, 3, 0, 0)}, ", host send/queue/receive 0.006/0.002/0.009 ms, driver stamps"},
+		{"hardware stamps", TextOptions{}, probe.Statistics{Budget: withNIC, Stamps: stamps(3, 0, 0, 0)}, ", host send/queue/nic/receive 0.006/0.002/0.001/0.009 ms, hardware stamps"},
+		{
+			"sched stamps", TextOptions{}, probe.Statistics{
+				Budget: probe.BudgetStatistics{Send: whole.Send, Receive: whole.Receive}, Stamps: stamps(0, 0, 3, 0),
+			}, ", host send/receive 0.006/0.009 ms, sched stamps",
+		},
+		{"user stamps", TextOptions{}, probe.Statistics{Stamps: stamps(0, 0, 0, 3)}, ", user stamps"},
+		{"not all the same", TextOptions{}, probe.Statistics{Stamps: stamps(0, 98, 0, 2)}, ", stamps driver 98 user 2"},
+		{"four kinds", TextOptions{}, probe.Statistics{Stamps: stamps(4, 3, 2, 1)}, ", stamps hardware 4 driver 3 sched 2 user 1"},
+		{
+			"behind all of ping's", TextOptions{Flood: true},
+			probe.Statistics{MaxOutstanding: 2, Budget: whole, Stamps: stamps(0, 3, 0, 0)},
+			", pipe 2, ipg/ewma 0.500/0.011 ms, host send/queue/receive 0.006/0.002/0.009 ms, driver stamps",
+		},
+		{"adaptive", TextOptions{Adaptive: true}, probe.Statistics{}, ", ipg/ewma 0.500/0.011 ms"},
+		{"one probe has no interval", TextOptions{Adaptive: true}, probe.Statistics{Sent: 1}, ""},
+	} {
+		if tt.s.Sent == 0 {
+			tt.s.Sent = 3
+		}
+		tt.s.Received, tt.s.Duration, tt.s.RTT = tt.s.Sent, time.Millisecond, rtts(11_000, 11_000, 12_000)
+		got := lines(t, tt.opts, ended(tt.s))
+		_, got, _ = strings.Cut(got, "\nrtt min/avg/max/mdev = 0.011/0.011/0.012/0.000 ms")
+		if got != tt.want+"\n" {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	// Without replies there is none of it.
+	got := lines(t, TextOptions{Flood: true}, ended(probe.Statistics{Sent: 3, Lost: 3, MaxOutstanding: 2}))
+	if !strings.HasSuffix(got, "\npipe 2\n") {
+		t.Errorf("%q", got)
+	}
+}
+
+// What reads ping's last line in the field reads ours, whatever it ends with.
+func TestFieldParsers(t *testing.T) {
+	s := probe.Statistics{
+		Sent: 3, Received: 3, MaxOutstanding: 2, RTT: rtts(11_000, 12_000, 13_000),
+		Budget: probe.BudgetStatistics{Send: times(1), Queue: times(2), NIC: times(3), Receive: times(4)},
+		Stamps: [l2.StampHardware + 1]uint64{l2.StampHardware: 2, l2.StampUser: 1},
+	}
+	text := lines(t, TextOptions{Adaptive: true, Budget: true}, replied(1), ended(s))
+	want := []string{"0.011", "0.012", "0.013", "0.001"}
+	all := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	last := all[len(all)-1]
+	// Telegraf (plugins/inputs/ping): the fourth word; and no other line has its
+	// marks.
+	if got := strings.Split(strings.Split(last, " ")[3], "/"); !slices.Equal(got, want) {
+		t.Errorf("Telegraf reads %q in %q", got, last)
+	}
+	for _, line := range all {
+		if line != last && strings.Contains(line, "min/avg/max") || strings.Contains(last, "transmitted") || strings.Contains(last, "received") {
+			t.Errorf("Telegraf takes %q for another", line)
+		}
+	}
+	// pingparsing: the words in turn, right behind the line of the counts.
+	if m := regexp.MustCompile(`^rtt min/avg/max/mdev =\s*([0-9.]+)/([0-9.]+)/([0-9.]+)/([0-9.]+)\s*ms`).FindStringSubmatch(last); m == nil || !slices.Equal(m[1:], want) {
+		t.Errorf("pingparsing reads %q in %q", m, last)
+	}
+	if !strings.HasPrefix(all[len(all)-2], "3 packets transmitted, 3 received,") {
+		t.Errorf("pingparsing reads %q", all[len(all)-2])
+	}
+	// check_ping: by sscanf.
+	var least, mean, most, deviation float64
+	if n, err := fmt.Sscanf(last, "rtt min/avg/max/mdev = %f/%f/%f/%f ms", &least, &mean, &most, &deviation); n != 4 || mean != 0.012 {
+		t.Errorf("check_ping reads %d numbers in %q: %v", n, last, err)
+	}
+	// Replies: a time, its unit, and whatever.
+	if m := regexp.MustCompile(`icmp_seq=(\d+) ttl=(\d+) time=([0-9.]+) ms`).FindStringSubmatch(text); m == nil || m[3] != "0.011" {
+		t.Errorf("%q in %q", m, text)
+	}
+}
+
+// A dot leaves for each probe, and goes with its reply (iputils ping_common.c).
+func TestFlood(t *testing.T) {
+	sent := func(seq uint64) *probe.Event { return &probe.Event{Kind: probe.Sent, Time: at, Address: far, Seq: seq} }
+	corrupted := func(r *probe.Reply) { r.State, r.Corrupted = probe.StateNone, true }
+	again := func(r *probe.Reply) { r.State = probe.StateDuplicate }
+	unreachable := failed(1, probe.Failure{From: gateway, Type: frame.ICMPDestinationUnreachable, Code: 1})
+	redirect := failed(1, probe.Failure{From: gateway, Type: frame.ICMPRedirect, Notice: true})
+	down := failed(1, probe.Failure{Local: errors.New("eth0: interface is down")})
+	lost := &probe.Event{Kind: probe.Lost, Time: at, Address: far, Seq: 1}
+	for _, tt := range []struct {
+		name   string
+		opts   TextOptions
+		events []*probe.Event
+		want   string
+	}{
+		{"answered", TextOptions{}, []*probe.Event{sent(1), replied(1), sent(2), replied(2)}, ".\b \b.\b \b"},
+		{"lost", TextOptions{}, []*probe.Event{sent(1), lost, sent(2), replied(2)}, "..\b \b"},
+		{"duplicate", TextOptions{}, []*probe.Event{sent(1), replied(1), replied(1, again)}, ".\b \b\b \b"},
+		{"corrupted", TextOptions{}, []*probe.Event{sent(1), replied(1, corrupted)}, ".\bC"},
+		{"error", TextOptions{}, []*probe.Event{sent(1), unreachable}, ".\bE"},
+		{"error on this host", TextOptions{}, []*probe.Event{sent(1), down}, ".\bE"},
+		{"redirect", TextOptions{}, []*probe.Event{sent(1), redirect, replied(1)}, ".\b \b"},
+		{"quiet", TextOptions{Quiet: true}, []*probe.Event{sent(1), replied(1), sent(2), unreachable, replied(2, corrupted)}, ""},
+		{"no more than the screen holds", TextOptions{Columns: 2}, []*probe.Event{sent(1), sent(2), sent(3), replied(3), sent(4), sent(5)}, "..\b \b."},
+		{"verbose and dated", TextOptions{Verbose: true, PrintTime: true, Budget: true}, []*probe.Event{sent(1), replied(1)}, ".\b \b"},
+		{"outstanding", TextOptions{Outstanding: true}, []*probe.Event{sent(1), sent(2), replied(2)}, ".no answer yet for icmp_seq=1\n.\b \b"},
+	} {
+		tt.opts.Flood = true
+		if got := lines(t, tt.opts, tt.events...); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestNoAllocations(t *testing.T) {
+	sent, reply := &probe.Event{Kind: probe.Sent, Time: at, Address: far, Seq: 65537}, replied(65537)
+	for name, r := range map[string]interface{ Event(*probe.Event) error }{
+		"text":  NewText(io.Discard, io.Discard, TextOptions{Target: far.String(), Verbose: true, Budget: true}),
+		"flood": NewText(io.Discard, io.Discard, TextOptions{Target: far.String(), Flood: true}),
+		"JSON":  NewJSON(io.Discard, far.String()),
+	} {
+		if err := r.Event(started()); err != nil {
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(100, func() {
+			if err := errors.Join(r.Event(sent), r.Event(reply)); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s: a probe and its reply allocate %v times", name, n)
 		}
 	}
 }
@@ -323,14 +491,14 @@ func TestLoss(t *testing.T) {
 }
 
 func TestStatus(t *testing.T) {
-	rtt := probe.RTT{Count: 1, Min: 10 * time.Microsecond, Max: 1234567 * time.Nanosecond, Smoothed: 11 * time.Microsecond}
+	rtt := rtts(10_000, 1_234_567)
 	for _, tt := range []struct {
 		s    probe.Statistics
 		want string
 	}{
 		{probe.Statistics{}, "\r0/0 packets, 0% loss\n"},
 		{probe.Statistics{Sent: 1, Pending: 1}, "\r0/1 packets, 100% loss\n"},
-		{probe.Statistics{Sent: 3, Received: 1, Late: 1, RTT: rtt}, "\r2/3 packets, 33% loss, min/avg/ewma/max = 0.010/0.000/0.011/1.235 ms\n"},
+		{probe.Statistics{Sent: 3, Received: 1, Late: 1, RTT: rtt}, "\r2/3 packets, 33% loss, min/avg/ewma/max = 0.010/0.622/0.163/1.235 ms\n"},
 	} {
 		if got := Status(&tt.s); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)
