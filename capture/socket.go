@@ -121,6 +121,12 @@ func (s *Socket) setUp(cfg Config) error {
 	return cfg.Filter.Attach(s.conn)
 }
 
+// WarmUp returns when the kernel stamps arriving frames, which it begins a few
+// milliseconds after Open at the latest, as a rule at once: else the first frames
+// have no stamp. It is false if the kernel does not stamp at all. The calling
+// thread's network namespace must be the interface's.
+func (s *Socket) WarmUp() bool { return timestamping.WarmUp() }
+
 // FD returns the socket's descriptor, for poll(2). It stays the socket's.
 func (s *Socket) FD() int { return s.conn.FD() }
 

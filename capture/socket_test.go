@@ -20,7 +20,6 @@ import (
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
-	"github.com/l2ping/l2ping/internal/sock"
 	"github.com/l2ping/l2ping/internal/timestamping"
 	"github.com/l2ping/l2ping/l2"
 )
@@ -105,7 +104,6 @@ func newFilter(t testing.TB, pair *lab.Pair, mode bpf.Mode) *bpf.Filter {
 type listener struct {
 	*Socket
 	t      testing.TB
-	poller *sock.Poller
 	frames []Frame
 }
 
@@ -124,10 +122,7 @@ func open(t testing.TB, pair *lab.Pair, mode bpf.Mode, change func(*l2.Interface
 		l.Socket, err = Open(ifc, cfg)
 		return err
 	}))
-	var err error
-	l.poller, err = sock.NewPoller(l.FD())
-	must(t, err)
-	t.Cleanup(func() { must(t, errors.Join(l.Socket.Close(), l.poller.Close())) })
+	t.Cleanup(func() { must(t, l.Socket.Close()) })
 	return l
 }
 
@@ -156,7 +151,7 @@ func (l *listener) until(seq uint16) (before []Frame, last Frame) {
 		if left <= 0 {
 			l.t.Fatalf("number %d does not come; %d others did", seq, len(before))
 		}
-		must(l.t, l.poller.Wait(left, -1))
+		labtest.Poll(l.t, l.FD(), left)
 	}
 }
 
@@ -290,6 +285,36 @@ func TestFrameStamps(t *testing.T) {
 		if f := newFrame(data, 60, control); f.Arrival != tt.arrival || f.Hardware != tt.hardware || f.Length != 60 || !bytes.Equal(f.Data, data) {
 			t.Errorf("%+v: %+v", tt, f)
 		}
+	}
+}
+
+// The kernel stops stamping when the last socket that wants stamps is closed, and
+// begins again with a delay: none of that is seen after WarmUp.
+func TestWarmUp(t *testing.T) {
+	pair := silentPair(t)
+	far, filter := talk(t, pair.Far), newFilter(t, pair, bpf.Classic)
+	frames := make([]Frame, MinFrames)
+	for range 100 {
+		var s *Socket
+		must(t, pair.Near.Do(func() error {
+			ifc, err := l2.InterfaceByName("eth0")
+			if err != nil {
+				return err
+			}
+			if s, err = Open(ifc, Config{Filter: filter}); err != nil {
+				return err
+			}
+			if !s.WarmUp() {
+				t.Error("the kernel does not stamp")
+			}
+			return nil
+		}))
+		far.send(reply(t, pair, 1, 56))
+		labtest.Poll(t, s.FD(), patience)
+		if n, err := s.Receive(frames); n != 1 || err != nil || frames[0].Arrival == 0 {
+			t.Errorf("%d frames, %v, arrival %d", n, err, frames[0].Arrival)
+		}
+		must(t, s.Close())
 	}
 }
 
@@ -539,9 +564,7 @@ func TestReceiveAllocates(t *testing.T) {
 		if allocs := testing.AllocsPerRun(500, func() {
 			far.send(b)
 			for n := 0; n == 0; {
-				if err := l.poller.Wait(patience, -1); err != nil {
-					panic(err)
-				}
+				labtest.Poll(t, l.FD(), patience)
 				var err error
 				if n, err = l.Receive(l.frames); err != nil {
 					panic(err)

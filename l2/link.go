@@ -224,7 +224,9 @@ func (l *Link) Send(frame []byte, id uint32) error {
 	}
 	var errno unix.Errno
 	for {
-		_, _, errno = unix.Syscall(unix.SYS_SENDMSG, uintptr(l.conn.FD()),
+		// Raw, for it does not block: the runtime need not make ready to give
+		// the processor away.
+		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(l.conn.FD()),
 			uintptr(unsafe.Pointer(&l.msg)), unix.MSG_DONTWAIT)
 		if errno != unix.EINTR {
 			break

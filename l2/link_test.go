@@ -148,9 +148,6 @@ func (s *sender) sendLength(id uint32, length int, want error) {
 // within its frame's window. Further stamps may be of no frame but those.
 func (s *sender) check(ids ...uint32) {
 	s.t.Helper()
-	p, err := sock.NewPoller()
-	must(s.t, err)
-	defer p.Close()
 	type key struct {
 		id    uint32
 		point StampPoint
@@ -174,7 +171,7 @@ func (s *sender) check(ids ...uint32) {
 		if left <= 0 {
 			s.t.Fatalf("of ids %v: after %v only %v", ids, patience, got)
 		}
-		must(s.t, p.Wait(left, s.l.FD()))
+		labtest.Poll(s.t, s.l.FD(), left)
 	}
 	for _, id := range ids {
 		sched, driver, w := got[key{id, StampSched}], got[key{id, StampDriver}], s.windows[id]

@@ -53,7 +53,8 @@ const (
 	// burst is how many probes leave before replies are looked at.
 	burst = 32
 	// tellEvery is the least time between two wake-ups of the reader: what
-	// comes more often is told together. It is short for a reader's eye.
+	// comes more often is told together, twice as late at the most. That is
+	// short for a reader's eye.
 	tellEvery = 50 * time.Millisecond
 )
 
@@ -91,7 +92,6 @@ type engine struct {
 	impatient int    // replies in a row whose stamp did not come in time
 	unread    uint64 // probes since the error queue was read
 	told      int64  // when the reader was woken last
-	untold    bool   // there are events since
 
 	frames []capture.Frame
 	stamps []l2.Stamp
@@ -169,17 +169,19 @@ func (e *engine) turn() (wait time.Duration, stamps, done bool) {
 	}
 }
 
-// tell wakes the reader, unless it was woken just now; then the wait ends when
-// that is due.
+// tell wakes the reader, unless it was woken just now. Then the next turn will,
+// if it is near; else the wait ends when the reader's time has come.
 func (e *engine) tell(wait time.Duration, done bool) time.Duration {
 	now := e.now().mono
 	due := e.told + int64(tellEvery)
-	if done || now >= due {
+	switch {
+	case done || now >= due:
 		e.told = now
 		e.events.flush()
-		return wait
+	case wait > tellEvery:
+		return time.Duration(due - now)
 	}
-	return min(wait, time.Duration(due-now))
+	return wait
 }
 
 // step does what is due and returns how long there is nothing to do.
@@ -220,7 +222,7 @@ func (e *engine) done(now instant) bool {
 	switch {
 	case e.stopped.Load():
 		return true
-	case s.Sent == 0:
+	case s.Sent == 0 && e.retrying == 0:
 		return false // whatever time resolution took, one probe is tried
 	case e.deadline != 0 && (now.mono >= e.deadline || s.Errors+s.LateErrors > 0):
 		return true
@@ -257,12 +259,10 @@ func (e *engine) wait() time.Duration {
 	if e.deadline != 0 {
 		at = min(at, e.deadline)
 	}
-	if e.oldest <= e.stats.Sent {
-		p := e.table.get(e.oldest)
-		if p == nil || p.fate != fatePending {
-			return 0 // it failed on its way out: it may have been the last
-		}
+	if p := e.pending(); p != nil {
 		at = min(at, p.sent.mono+e.timeout)
+	} else if len(e.held) == 0 && !e.sending() {
+		return 0 // that was the last
 	}
 	if len(e.held) > 0 {
 		at = min(at, e.held[0].until)
@@ -381,21 +381,25 @@ func (e *engine) receive() {
 
 // expire gives up the probes whose timeout has passed.
 func (e *engine) expire(now instant) {
-	for e.oldest <= e.stats.Sent {
-		if p := e.table.get(e.oldest); p != nil && p.fate == fatePending {
-			if now.mono-p.sent.mono < e.timeout {
-				return
-			}
-			if e.unread > 0 && p.softwareStamp(e.points.departure) == 0 {
-				e.readStamps() // when did it leave?
-			}
-			e.lose(p, now)
-		}
-		e.oldest++
+	for p := e.pending(); p != nil && now.mono-p.sent.mono >= e.timeout; p = e.pending() {
+		e.lose(p, now)
 	}
 }
 
+// pending is the oldest probe that is out, nil if there is none.
+func (e *engine) pending() *entry {
+	for ; e.oldest <= e.stats.Sent; e.oldest++ {
+		if p := e.table.get(e.oldest); p != nil && p.fate == fatePending {
+			return p
+		}
+	}
+	return nil
+}
+
 func (e *engine) lose(p *entry, now instant) {
+	if p.left && (p.softwareStamp(e.points.departure) == 0 || e.points.hardware && p.hardware == 0) {
+		e.readStamps() // when did it leave?
+	}
 	p.fate = fateLost
 	e.stats.Lost++
 	e.departed(p, now)

@@ -143,6 +143,9 @@ func (p *Pinger) open() error {
 			return noStamps{fmt.Errorf("no hardware stamps on %s: %w", p.path.Interface.Name, p.started.TimestampsWhy)}
 		}
 	}
+	if points.departure != l2.StampUser {
+		p.in.WarmUp() // so that probe 1 is as true as probe 100
+	}
 	if p.loop, err = sock.NewLoop(p.in.FD()); err != nil {
 		return err
 	}
@@ -293,7 +296,7 @@ func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error
 // events of the probes, then Summary. It ends when the Config says so, when ctx
 // is done, which is no error, or when the loop is left. A reader that stalls
 // delays no probe: events that it has no room for are dropped and counted in
-// the statistics, which stay exact. Events that come within 50 ms of each other
+// the statistics, which stay exact. Events that come within 100 ms of each other
 // may be told together. Run closes the Pinger.
 func (p *Pinger) Run(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {

@@ -63,6 +63,7 @@ func (e *engine) readStamps() {
 				p.driver = s.Time
 			case l2.StampHardware:
 				p.hardware = s.Time
+				e.impatient = 0 // they come, if after the reply
 			}
 		}
 		if !more {

@@ -24,6 +24,7 @@ type Batch struct {
 	control []byte
 	dataLen int
 	ctrlLen int
+	used    int // headers that the kernel has written to
 }
 
 // NewBatch makes room for n messages with dataLen bytes of data and ctrlLen
@@ -45,6 +46,7 @@ func NewBatch(n, dataLen, ctrlLen int) *Batch {
 			b.hdrs[i].hdr.SetIovlen(1)
 		}
 		b.hdrs[i].hdr.Control = &b.control[i*ctrlLen]
+		b.hdrs[i].hdr.SetControllen(ctrlLen)
 	}
 	return b
 }
@@ -54,9 +56,11 @@ func NewBatch(n, dataLen, ctrlLen int) *Batch {
 // are bare errnos; with flags of 0 a pending socket error, like ENETDOWN, is
 // returned once and cleared.
 func (b *Batch) Recv(fd, flags int) (int, error) {
-	for i := range b.hdrs {
+	// Only those: at a probe now and then each cache line counts.
+	for i := range b.used {
 		b.hdrs[i].hdr.SetControllen(b.ctrlLen)
 	}
+	b.used = 0
 	for {
 		// Raw, for it does not block: the runtime need not make ready to give
 		// the processor away.
@@ -64,6 +68,7 @@ func (b *Batch) Recv(fd, flags int) (int, error) {
 			uintptr(len(b.hdrs)), uintptr(flags|unix.MSG_DONTWAIT), 0, 0)
 		switch errno {
 		case 0:
+			b.used = int(n)
 			return int(n), nil
 		case unix.EINTR:
 			continue

@@ -60,12 +60,11 @@ func TestConn(t *testing.T) {
 		}
 	}
 
-	p := newPoller(t, in.FD())
 	frame := append(append(append([]byte{}, pair.FarMAC...), pair.NearMAC...), 0x88, 0xb5, 'h', 'i')
 	if _, err := unix.Write(out.FD(), frame); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, p, patience, -1)
+	labtest.Poll(t, in.FD(), patience)
 	b := NewBatch(2, 100, 64)
 	if n, err := b.Recv(in.FD(), unix.MSG_TRUNC); err != nil || n != 1 {
 		t.Fatalf("%d frames, %v, want 1", n, err)

@@ -1,0 +1,74 @@
+//go:build linux
+
+package timestamping
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Of a warm-up: how long it is tried, how long between two tries, and how long
+// to wait where it cannot be tried. Here the kernel took up to 3 ms.
+const (
+	warmUpLimit = 100 * time.Millisecond
+	warmUpPause = 200 * time.Microsecond
+	warmUpBlind = 10 * time.Millisecond
+)
+
+// WarmUp returns when the kernel stamps what arrives. It does so only while a
+// socket on the host wants that, and begins with a delay: the switch is thrown by
+// a work queue (net/core/dev.c, net_enable_timestamp). A datagram that this
+// process sends to itself over the loopback interface of the calling thread's
+// network namespace tells; where there is no such interface, or it is down, the
+// time that it may take is waited for. It is false if the kernel still does not
+// stamp.
+func WarmUp() bool {
+	warm, err := warmUp()
+	if err != nil {
+		time.Sleep(warmUpBlind)
+		return true
+	}
+	return warm
+}
+
+func warmUp() (bool, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return false, fmt.Errorf("open socket: %w", os.NewSyscallError("socket", err))
+	}
+	defer unix.Close(fd)
+	if err := Enable(fd, Receive); err != nil {
+		return false, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return false, os.NewSyscallError("bind", err)
+	}
+	self, err := unix.Getsockname(fd)
+	if err != nil {
+		return false, os.NewSyscallError("getsockname", err)
+	}
+	// Connected, it hears nobody else.
+	if err := unix.Connect(fd, self); err != nil {
+		return false, os.NewSyscallError("connect", err)
+	}
+	for limit := time.Now().Add(warmUpLimit); ; time.Sleep(warmUpPause) {
+		if _, err := unix.Write(fd, []byte{0}); err != nil {
+			return false, os.NewSyscallError("write", err)
+		}
+		var control [ControlLen]byte
+		_, n, _, _, err := unix.Recvmsg(fd, make([]byte, 1), control[:], 0)
+		if err != nil && err != unix.EAGAIN {
+			return false, os.NewSyscallError("recvmsg", err)
+		}
+		var a Arrival
+		if ParseArrival(control[:n], &a); a.Software != 0 {
+			return true, nil
+		}
+		if time.Now().After(limit) {
+			return false, nil
+		}
+	}
+}
