@@ -98,7 +98,9 @@ type Config struct {
 	Preload int
 	// Timeout is how long a probe is waited for before it is lost; a reply
 	// after that is late. 0 is DefaultTimeout, less at an Interval so short
-	// that sequence numbers would come round before.
+	// that sequence numbers would come round before. In a Flood or Adaptive
+	// run a probe is also lost when its number comes round and later ones were
+	// answered.
 	Timeout time.Duration
 
 	// DataLen is the number of data bytes behind the ICMP header. Nil is

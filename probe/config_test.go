@@ -28,6 +28,27 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// Where sequence numbers would come round before the default timeout, it is less;
+// replies that set the pace leave it alone.
+func TestDefaultTimeout(t *testing.T) {
+	for _, tt := range []struct {
+		c    Config
+		want time.Duration
+	}{
+		{Config{Interval: 10 * time.Microsecond}, 655_350 * time.Microsecond},
+		{Config{Interval: 30 * time.Microsecond}, 1_966_050 * time.Microsecond},
+		{Config{Interval: 31 * time.Microsecond}, DefaultTimeout},
+		{Config{Interval: MaxDuration}, DefaultTimeout},
+		{Config{Interval: 10 * time.Microsecond, Flood: true}, DefaultTimeout},
+		{Config{Interval: 10 * time.Microsecond, Adaptive: true}, DefaultTimeout},
+	} {
+		tt.c.Target = farIP
+		if err := tt.c.setDefaults(); err != nil || tt.c.Timeout != tt.want {
+			t.Errorf("interval %v: timeout %v, %v, want %v", tt.c.Interval, tt.c.Timeout, err, tt.want)
+		}
+	}
+}
+
 func TestBadConfig(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -39,13 +60,16 @@ func TestBadConfig(t *testing.T) {
 		{"IPv4 in IPv6", Config{Target: netip.MustParseAddr("::ffff:198.51.100.2")}, "only IPv4"},
 		{"unspecified", Config{Target: netip.IPv4Unspecified()}, "nobody's"},
 		{"interval below zero", Config{Target: farIP, Interval: -1}, "interval -1ns"},
-		{"interval too short", Config{Target: farIP, Interval: time.Millisecond - 1}, "at least 1ms"},
+		{"interval too short", Config{Target: farIP, Interval: MinInterval - 1}, "at least 10µs"},
 		{"timeout below zero", Config{Target: farIP, Timeout: -1}, "negative"},
 		{"deadline below zero", Config{Target: farIP, Deadline: -1}, "negative"},
 		{"absurd interval", Config{Target: farIP, Interval: MaxDuration + 1}, "365 days"},
 		{"absurd timeout", Config{Target: farIP, Timeout: MaxDuration + 1}, "365 days"},
 		{"absurd deadline", Config{Target: farIP, Deadline: MaxDuration + 1}, "365 days"},
 		{"more out than sequence numbers", Config{Target: farIP, Interval: time.Millisecond, Timeout: 66 * time.Second}, "sequence numbers"},
+		{"flood and adaptive", Config{Target: farIP, Flood: true, Adaptive: true}, "only one of them"},
+		{"preload below zero", Config{Target: farIP, Preload: -1}, "preload -1"},
+		{"more preload than sequence numbers", Config{Target: farIP, Preload: 65536}, "preload 65536: not from 1 to 65535"},
 		{"data below zero", Config{Target: farIP, DataLen: new(-1)}, "negative"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -77,12 +101,12 @@ func TestSize(t *testing.T) {
 }
 
 func TestTimestampsNames(t *testing.T) {
-	for _, want := range []Timestamps{TimestampsAuto, TimestampsDriver, TimestampsUser} {
+	for _, want := range []Timestamps{TimestampsAuto, TimestampsHardware, TimestampsDriver, TimestampsSched, TimestampsUser} {
 		if got, err := ParseTimestamps(want.String()); got != want || err != nil {
 			t.Errorf("%q is read as %v, %v", want, got, err)
 		}
 	}
-	for _, s := range []string{"", "Auto", "sched", "hardware"} {
+	for _, s := range []string{"", "Auto", "software", "driver "} {
 		if _, err := ParseTimestamps(s); err == nil || !strings.Contains(err.Error(), "not one of") {
 			t.Errorf("%q: %v", s, err)
 		}

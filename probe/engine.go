@@ -234,8 +234,13 @@ func (e *engine) done(now instant) bool {
 	return s.Sent >= e.count && e.oldest > s.Sent
 }
 
-// sending tells whether another probe is to be sent.
+// sending tells whether another probe is to be sent, and can be: not while the one
+// that has its sequence number is out. But where replies set the pace and a later
+// one was answered, that one is given up: the run would stand still for it.
 func (e *engine) sending() bool {
+	if p := e.holder(e.stats.Sent + 1); p != nil && !(e.schedule.byReplies() && p.n < e.acked) {
+		return false
+	}
 	if e.count == 0 {
 		return true
 	}
@@ -243,6 +248,15 @@ func (e *engine) sending() bool {
 		return e.stats.Received+e.stats.Late < e.count
 	}
 	return e.stats.Sent < e.count
+}
+
+// holder is the probe that is out and has the place of probe n in the table, nil
+// if there is none.
+func (e *engine) holder(n uint64) *entry {
+	if p := e.table.slot(n); p.n != 0 && p.fate == fatePending {
+		return p
+	}
+	return nil
 }
 
 // due is when the next probe is to leave.
@@ -294,8 +308,8 @@ func (e *engine) send() (sent bool) {
 func (e *engine) sendOne(now instant, due int64) bool {
 	n := e.stats.Sent + 1
 	p := e.table.slot(n)
-	if p.n != 0 && p.fate == fatePending {
-		e.lose(p, now) // only with a table that is too small for its run
+	if old := e.holder(n); old != nil {
+		e.lose(old, now)
 	}
 	*p = entry{n: n, due: due, sent: now}
 	err := e.transmit(p)

@@ -219,7 +219,7 @@ func TestNoNeighbor(t *testing.T) {
 		}
 		s := w.snapshot()
 		if s.Sent != 4 || s.Errors != 2 || s.Received != 2 || s.LossRatio() != 0.5 {
-			t.Errorf("statistics are %+v", s)
+			t.Errorf("%s", brief(&s))
 		}
 	})
 }

@@ -42,7 +42,7 @@ func busy(t testing.TB) *still {
 	w.stampsIn = []l2.Stamp{{ID: 10, Point: l2.StampDriver, Time: w.at.wall}}
 	checkInvariants(t, w.engine)
 	if s := w.snapshot(); s.Sent != 10 || s.Received != 1 || s.Late != 1 || s.Errors != 1 || s.Lost != 3 || s.Pending != 5 {
-		t.Fatalf("the engine is not as busy as it should be: %+v", s)
+		t.Fatalf("the engine is not as busy as it should be: %s", brief(&s))
 	}
 	w.events.read(nil)
 	return w

@@ -475,23 +475,33 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestTableTooSmall: a probe that is forgotten while it is out is lost, and
-// counted so.
+// TestTableTooSmall: no probe is forgotten while it is out. The one that would take
+// its place waits until it has ended, in whichever way.
 func TestTableTooSmall(t *testing.T) {
 	w := newStill(t, settings{interval: time.Millisecond, timeout: time.Minute})
 	w.table = newTable(1)
-	for range 100 {
-		w.step()
+	turn := func() {
+		w.turn()
 		checkInvariants(t, w.engine)
 		w.pass(time.Millisecond)
 	}
-	if s := w.snapshot(); s.Sent != 100 || s.Lost != 36 || s.Pending != 64 {
-		t.Errorf("statistics are %+v", s)
+	for range 90 {
+		turn()
+	}
+	if s := w.snapshot(); s.Sent != 64 || s.Lost != 0 || s.Pending != 64 {
+		t.Errorf("sent %d, lost %d, pending %d", s.Sent, s.Lost, s.Pending)
+	}
+	for i, b := range [][]byte{replyTo(w.frames[0]).bytes(), errorFor(w.frames[1], 3, 1).bytes(), replyTo(w.frames[3]).bytes()} {
+		w.incoming = []capture.Frame{{Data: b, Length: len(b), Arrival: w.at.wall}}
+		turn()
+		if s, want := w.snapshot(), uint64(65+min(i, 1)); s.Sent != want {
+			t.Errorf("after %d answers %d were sent, want %d: the third is out", i+1, s.Sent, want)
+		}
 	}
 	w.pass(time.Minute)
-	w.step()
-	if s := w.snapshot(); s.Lost < 100 {
-		t.Errorf("after the timeout %d are lost", s.Lost)
+	turn()
+	if s := w.snapshot(); s.Lost != 63 || s.Received != 2 || s.Errors != 1 || s.Sent != 67 || s.Pending != 1 {
+		t.Errorf("after the timeout: lost %d, received %d, errors %d, sent %d, pending %d", s.Lost, s.Received, s.Errors, s.Sent, s.Pending)
 	}
 }
 

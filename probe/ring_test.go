@@ -139,7 +139,7 @@ func TestStalledReader(t *testing.T) {
 				case <-time.After(700 * time.Microsecond):
 					s := w.snapshot()
 					if s.Sent != s.Received+s.Lost+s.Errors+s.Pending {
-						t.Errorf("statistics are %+v", s)
+						t.Errorf("%s", brief(&s))
 					}
 				}
 			}

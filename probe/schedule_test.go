@@ -20,7 +20,7 @@ func TestScheduleWithoutDrift(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		w.oversleep = func() time.Duration {
 			if random.IntN(50) == 0 {
-				return time.Duration(random.Int64N(int64(catchUp) + 1))
+				return time.Duration(random.Int64N(catchUp + 1))
 			}
 			return time.Duration(random.Int64N(int64(3 * time.Millisecond)))
 		}
@@ -31,7 +31,7 @@ func TestScheduleWithoutDrift(t *testing.T) {
 		var worst time.Duration
 		for i, p := range w.left {
 			late := p.at - (start + time.Duration(i)*interval)
-			if p.n != uint64(i)+1 || late < 0 || late > catchUp {
+			if p.n != uint64(i)+1 || late < 0 || late > time.Duration(catchUp) {
 				t.Fatalf("place %d has probe %d, %v after its time", i, p.n, late)
 			}
 			worst = max(worst, late)
@@ -42,8 +42,8 @@ func TestScheduleWithoutDrift(t *testing.T) {
 		if s := w.snapshot(); s.Skipped != 0 || s.Received != count {
 			t.Errorf("skipped %d, received %d", s.Skipped, s.Received)
 		}
-		if want := int64(start + count*interval); w.next != want {
-			t.Errorf("the next place is at %d, want %d", w.next, want)
+		if want := int64(start + count*interval); w.schedule.next != want {
+			t.Errorf("the next place is at %d, want %d", w.schedule.next, want)
 		}
 	})
 }
@@ -55,8 +55,8 @@ func TestSkipped(t *testing.T) {
 		skipped          uint64
 		at               time.Duration // the place that the probe after the stop has
 	}{
-		{"just not", 10 * time.Millisecond, catchUp, 0, 10 * time.Millisecond},
-		{"just", 10 * time.Millisecond, catchUp + 1, 10, 110 * time.Millisecond},
+		{"just not", 10 * time.Millisecond, time.Duration(catchUp), 0, 10 * time.Millisecond},
+		{"just", 10 * time.Millisecond, time.Duration(catchUp) + 1, 10, 110 * time.Millisecond},
 		{"between places", 10 * time.Millisecond, 257 * time.Millisecond, 25, 260 * time.Millisecond},
 		{"on a place", 10 * time.Millisecond, 250 * time.Millisecond, 25, 260 * time.Millisecond},
 		{"a day", 10 * time.Millisecond, 24 * time.Hour, 8_640_000, 24*time.Hour + 10*time.Millisecond},
@@ -106,7 +106,7 @@ func TestCatchingUpLosesNothing(t *testing.T) {
 		waits := 0
 		w.oversleep = func() time.Duration {
 			if waits++; waits == 200 {
-				return catchUp - time.Millisecond
+				return time.Duration(catchUp) - time.Millisecond
 			}
 			return 0
 		}

@@ -24,7 +24,7 @@ func TestRTT(t *testing.T) {
 			checkRTT(t, &r, all)
 			for i := range 5000 {
 				d := next(i)
-				r.add(d)
+				r.Add(d)
 				all = append(all, d)
 				if i < 5 || i == 4999 {
 					checkRTT(t, &r, all)
@@ -48,7 +48,7 @@ func TestLossRatio(t *testing.T) {
 		{Statistics{Sent: 2, Errors: 2}, 1},
 	} {
 		if got := tt.s.LossRatio(); got != tt.want {
-			t.Errorf("%+v: loss ratio %v, want %v", tt.s, got, tt.want)
+			t.Errorf("%s: loss ratio %v, want %v", brief(&tt.s), got, tt.want)
 		}
 	}
 }

@@ -26,6 +26,9 @@ const (
 	toSched  = 2 * time.Microsecond // from the program to the qdisc's stamp
 	toDriver = 5 * time.Microsecond // from the program to the driver's stamp
 	toUser   = 9 * time.Microsecond // from the arrival stamp to the program
+
+	toNIC   = 8 * time.Microsecond // from the program to the NIC's stamp
+	fromNIC = 4 * time.Microsecond // from the NIC's arrival stamp to the driver's
 )
 
 const none = time.Duration(-1)
@@ -36,6 +39,9 @@ type settings struct {
 	interval, timeout, deadline time.Duration
 	dataLen                     *int
 	departure                   l2.StampPoint // StampNone: StampDriver
+	hardware                    bool
+	flood, adaptive             bool
+	preload                     int
 	sent                        bool
 	ring                        int
 }
@@ -47,7 +53,8 @@ func newEngine(t testing.TB, s settings, w interface {
 	linkState
 }, now func() instant) *engine {
 	t.Helper()
-	cfg := Config{Target: farIP, Interval: s.interval, Timeout: s.timeout, DataLen: s.dataLen}
+	cfg := Config{Target: farIP, Interval: s.interval, Timeout: s.timeout, DataLen: s.dataLen,
+		Flood: s.flood, Adaptive: s.adaptive, Preload: s.preload}
 	if err := cfg.setDefaults(); err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +79,8 @@ func newEngine(t testing.TB, s settings, w interface {
 	e := &engine{
 		wire: w, neighbors: w, link: w, now: now,
 		events: newRing(s.ring), target: tgt, count: s.count,
-		interval: int64(cfg.Interval), timeout: int64(cfg.Timeout), deadline: int64(s.deadline),
-		departure: s.departure, sentToo: s.sent,
+		schedule: newSchedule(&cfg), timeout: int64(cfg.Timeout), deadline: int64(s.deadline),
+		points: points{departure: s.departure, hardware: s.hardware}, sentToo: s.sent,
 	}
 	e.init()
 	return e
@@ -92,6 +99,7 @@ type world struct {
 	sendError  func(n uint64) error
 	sched      func(n uint64) time.Duration // when its stamps can be read, none: never
 	driver     func(n uint64) time.Duration
+	hardware   func(n uint64) time.Duration
 	oversleep  func() time.Duration // how late the process runs after a wait
 	neighbor   atomic.Pointer[arp.Neighbor]
 	linkErr    error
@@ -132,6 +140,7 @@ func inWorld(t *testing.T, s settings, f func(t *testing.T, w *world)) {
 			t: t, base: time.Now(), arrived: make(chan struct{}, 1), ends: map[uint64]Kind{},
 			sched:     func(uint64) time.Duration { return toSched },
 			driver:    func(uint64) time.Duration { return toDriver },
+			hardware:  func(uint64) time.Duration { return toNIC },
 			sendError: func(uint64) error { return nil },
 			oversleep: func() time.Duration { return 0 },
 		}
@@ -164,7 +173,7 @@ func (w *world) run() {
 }
 
 func (w *world) Send(b []byte, id uint32) error {
-	n := w.stats.Sent
+	n := w.stats.Sent + 1
 	if uint32(n) != id {
 		w.t.Errorf("probe %d bears stamp id %d", n, id)
 	}
@@ -173,19 +182,24 @@ func (w *world) Send(b []byte, id uint32) error {
 	}
 	b = bytes.Clone(b)
 	w.left = append(w.left, departed{n, w.clock(), b})
-	w.stampLater(l2.StampSched, id, toSched, w.sched(n))
-	w.stampLater(l2.StampDriver, id, toDriver, w.driver(n))
+	w.stampLater(l2.Stamp{ID: id, Point: l2.StampSched, Time: w.wall() + int64(toSched)}, w.sched(n))
+	w.stampLater(l2.Stamp{ID: id, Point: l2.StampDriver, Time: w.wall() + int64(toDriver)}, w.driver(n))
+	if w.points.hardware {
+		w.stampLater(l2.Stamp{ID: id, Point: l2.StampHardware, Time: nic(w.clock() + toNIC)}, w.hardware(n))
+	}
 	w.far(n, b)
 	return nil
 }
 
-// stampLater puts a departure stamp taken after a time into the error queue
-// after another.
-func (w *world) stampLater(point l2.StampPoint, id uint32, taken, after time.Duration) {
+// nic is the NIC's clock at a time of the world's: of another epoch, and 50 ppm
+// too fast.
+func nic(at time.Duration) int64 { return 4711e9 + int64(at) + int64(at)/20_000 }
+
+// stampLater puts a departure stamp into the error queue after a time.
+func (w *world) stampLater(s l2.Stamp, after time.Duration) {
 	if after == none {
 		return
 	}
-	s := l2.Stamp{ID: id, Point: point, Time: w.wall() + int64(taken)}
 	time.AfterFunc(after, func() {
 		w.mu.Lock()
 		w.stampsQ = append(w.stampsQ, s)
@@ -201,6 +215,9 @@ func (w *world) arrive(after time.Duration, b []byte, change ...func(*capture.Fr
 	}
 	time.AfterFunc(toDriver+after, func() {
 		f := capture.Frame{Data: b, Length: len(b), Arrival: w.wall()}
+		if w.points.hardware {
+			f.Hardware = nic(w.clock() - fromNIC)
+		}
 		for _, c := range change {
 			c(&f)
 		}
@@ -262,8 +279,18 @@ func (w *world) ReadStamps(stamps []l2.Stamp) (int, bool, error) {
 	return n, n == len(stamps), nil
 }
 
-// Wait waits as poll(2) does: what can be read already ends it at once.
-func (w *world) Wait(d time.Duration, stamps bool) error {
+// Run waits as epoll(7) does: what can be read already ends a wait at once.
+func (w *world) Run(turn func() (time.Duration, bool, bool)) error {
+	for {
+		wait, stamps, done := turn()
+		if done {
+			return nil
+		}
+		w.wait(wait, stamps)
+	}
+}
+
+func (w *world) wait(d time.Duration, stamps bool) {
 	w.check()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -276,7 +303,6 @@ func (w *world) Wait(d time.Duration, stamps bool) error {
 		break
 	}
 	time.Sleep(w.oversleep())
-	return nil
 }
 
 func (w *world) readable(stamps bool) bool {
@@ -292,7 +318,7 @@ func (w *world) Err() error                           { return w.linkErr }
 // startAfter makes an engine behave as if n probes had been answered already.
 func (w *world) startAfter(n uint64) {
 	w.stats.Sent, w.stats.Received = n, n
-	w.oldest, w.highest, w.first = n+1, n, 1
+	w.oldest, w.highest, w.acked, w.first = n+1, n, n, 1
 	w.pastStart = n
 }
 
@@ -300,7 +326,7 @@ func (w *world) startAfter(n uint64) {
 // probes, after every step of the engine.
 func (w *world) check() {
 	w.t.Helper()
-	s := w.snapshot()
+	s := w.current()
 	checkInvariants(w.t, w.engine)
 	if w.deafReader {
 		return
@@ -437,7 +463,7 @@ func checkRTT(t testing.TB, r *RTT, all []time.Duration) {
 // time.
 func checkInvariants(t testing.TB, e *engine) {
 	t.Helper()
-	s := e.snapshot()
+	s := e.current()
 	if s.Sent != s.Received+s.Lost+s.Errors+s.Pending || max(s.Received, s.Lost, s.Errors, s.Pending) > s.Sent {
 		t.Fatalf("sent %d is not received %d + lost %d + errors %d + pending %d",
 			s.Sent, s.Received, s.Lost, s.Errors, s.Pending)
@@ -447,7 +473,7 @@ func checkInvariants(t testing.TB, e *engine) {
 			s.Late, s.Lost, s.Errors, s.Reordered, s.Received, s.LateErrors)
 	}
 	if r := s.LossRatio(); !(r >= 0 && r <= 1) {
-		t.Fatalf("loss ratio %v of %+v", r, s)
+		t.Fatalf("loss ratio %v of %s", r, brief(&s))
 	}
 	if s.MaxOutstanding > s.Sent {
 		t.Fatalf("%d outstanding of %d sent", s.MaxOutstanding, s.Sent)
@@ -511,6 +537,15 @@ func (w *world) described() []string {
 	return list
 }
 
+// brief is what a Statistics counts: its histograms are long.
+func brief(s *Statistics) string {
+	return fmt.Sprintf("sent %d, received %d, lost %d, late %d, errors %d, late errors %d, pending %d, duplicates %d, reordered %d, corrupted %d, "+
+		"rejected %d, %d RTTs from %v to %v, stamps %v, %d lost, %d clock steps, timer error of %d, outstanding %d, skipped %d, retries %d, drops %d and %d",
+		s.Sent, s.Received, s.Lost, s.Late, s.Errors, s.LateErrors, s.Pending, s.Duplicates, s.Reordered, s.Corrupted,
+		s.Rejected, s.RTT.Count, s.RTT.Min, s.RTT.Max, s.Stamps, s.StampsLost, s.ClockSteps, s.TimerError.Count, s.MaxOutstanding, s.Skipped, s.SendRetries,
+		s.KernelDrops, s.EventsDropped)
+}
+
 // A still world has no goroutine and no script: the test moves the clock and
 // hands over frames and stamps. Nothing in it allocates once it runs.
 type still struct {
@@ -529,7 +564,7 @@ func newStill(t testing.TB, s settings) *still {
 	t.Helper()
 	w := &still{at: instant{mono: 1, wall: 1_700_000_000_000_000_000}}
 	w.engine = newEngine(t, s, w, func() instant { return w.at })
-	w.next = w.at.mono
+	w.schedule.start(w.at.mono)
 	return w
 }
 
@@ -545,6 +580,15 @@ func (w *still) Send(b []byte, _ uint32) error {
 	return nil
 }
 
+// read returns the events since the last time.
+func (w *still) read() []Event {
+	if !w.events.unread() {
+		return nil
+	}
+	log, _ := w.events.read(nil)
+	return log
+}
+
 func (w *still) ReadStamps(stamps []l2.Stamp) (int, bool, error) {
 	n := copy(stamps, w.stampsIn)
 	w.stampsIn = w.stampsIn[n:]
@@ -557,7 +601,7 @@ func (w *still) Receive(frames []capture.Frame) (int, error) {
 	return n, nil
 }
 
-func (w *still) Wait(time.Duration, bool) error { return errStill }
+func (w *still) Run(func() (time.Duration, bool, bool)) error { return errStill }
 
 func (w *still) Snapshot() (arp.Neighbor, arp.Status) {
 	return arp.Neighbor{Addr: farIP, MAC: farMAC}, arp.Resolved

@@ -230,6 +230,7 @@ func (d *demo) end(s *probe.Statistics) {
 	d.title("Now on a network of your own")
 	d.printf("   sudo l2ping -i eth0 HOST        ping over eth0, and no other interface\n")
 	d.printf("   l2ping route -i eth0 HOST       only tell how it would leave, and why\n")
+	d.printf("   l2ping stamps -i eth0           what eth0 can stamp, and how true that makes its times\n")
 	d.printf("   l2ping --help\n")
 }
 

@@ -357,3 +357,32 @@ func bringUp(a, b end) error {
 		a.ns.WaitUp(a.ifname), b.ns.WaitUp(b.ifname),
 	)
 }
+
+// SetRate has an interface let go of so many bytes a second, after a first burst
+// of 2000 (tc-tbf(8)). Up to limit bytes wait for that, at least 1; a frame that
+// finds no room is refused with ENOBUFS (packet_snd, net_xmit_errno), so a limit
+// below a frame's length refuses all. Another call changes it. It needs the
+// kernel's sch_tbf, and fails with ENOENT without.
+func (n *Namespace) SetRate(ifname string, rate uint64, limit uint32) error {
+	const burst = 2000
+	return n.onLink(ifname, "set rate of", func(h *netlink.Handle, l netlink.Link) error {
+		return h.QdiscReplace(&netlink.Tbf{
+			QdiscAttrs: netlink.QdiscAttrs{
+				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
+			},
+			Rate: rate, Limit: max(limit, 1), Buffer: netlink.Xmittime(rate, burst),
+		})
+	})
+}
+
+// DelRate undoes SetRate. What waits is dropped.
+func (n *Namespace) DelRate(ifname string) error {
+	return n.onLink(ifname, "delete rate of", func(h *netlink.Handle, l netlink.Link) error {
+		return h.QdiscDel(&netlink.GenericQdisc{
+			QdiscAttrs: netlink.QdiscAttrs{
+				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
+			},
+			QdiscType: "tbf",
+		})
+	})
+}
