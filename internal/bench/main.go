@@ -64,7 +64,7 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	fs.IntVar(&o.count, "count", 0, "probes a run (the condition's own number)")
 	fs.DurationVar(&o.interval, "interval", 0, "time between probes (the condition's own)")
 	fs.IntVar(&o.runs, "runs", 3, "runs of each tool, interleaved")
-	fs.IntVar(&o.once, "once", 20, "runs of one probe of each tool, for the time that it takes; 0: none")
+	fs.IntVar(&o.once, "once", 10, "runs of one probe of each tool, for the time that it takes; 0: none")
 	fs.StringVar(&o.json, "json", "", "write the results to this `file`, too")
 	fs.BoolVar(&o.verbose, "v", false, "print the single runs, too")
 	fs.StringVar(&o.keep, "keep", "", "keep captures and outputs in this `directory`")

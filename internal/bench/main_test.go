@@ -30,7 +30,7 @@ func TestFlags(t *testing.T) {
 		}
 	}
 	o, err := parseFlags([]string{"-tools", "ping", "-conditions", "busy,idle"}, io.Discard)
-	if err != nil || names(o.tools) != "ping" || names(o.conditions) != "busy,idle" || o.runs != 3 || o.once != 20 {
+	if err != nil || names(o.tools) != "ping" || names(o.conditions) != "busy,idle" || o.runs != 3 || o.once != 10 {
 		t.Errorf("flags are %+v, %v", o, err)
 	}
 	o, err = parseFlags(nil, io.Discard)
@@ -52,10 +52,10 @@ func TestJob(t *testing.T) {
 		{"busy", "", 1000, 10 * time.Millisecond},
 		{"delayed", "", 1000, 10 * time.Millisecond},
 		{"unresolved", "", 1000, 10 * time.Millisecond},
-		{"fast", "", 1000, time.Millisecond},
+		{"fast", "", 10_000, time.Millisecond},
 		{"cold", "", 10, time.Second},
 		{"cold", "-count 50", 50, time.Second},
-		{"fast", "-interval 5ms", 1000, 5 * time.Millisecond},
+		{"fast", "-interval 5ms", 10_000, 5 * time.Millisecond},
 	} {
 		o, err := parseFlags(append([]string{"-conditions", tt.condition}, strings.Fields(tt.args)...), io.Discard)
 		if err != nil {
