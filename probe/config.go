@@ -168,6 +168,8 @@ func (c *Config) setDefaults() error {
 		return fmt.Errorf("interval %v: has to be at least %v", c.Interval, MinInterval)
 	case c.Flood && c.Adaptive:
 		return fmt.Errorf("flood and adaptive: only one of them can set the pace")
+	case c.SetHardware && c.Timestamps != TimestampsAuto && c.Timestamps != TimestampsHardware:
+		return fmt.Errorf("the NIC would be set to stamp, and %v stamps used: only one of them can be meant", c.Timestamps)
 	case c.Preload < 0 || c.Preload > MaxPreload:
 		return fmt.Errorf("preload %d: not from 1 to %d", c.Preload, MaxPreload)
 	case c.Timeout < 0, c.Deadline < 0:

@@ -68,6 +68,7 @@ func TestBadConfig(t *testing.T) {
 		{"absurd deadline", Config{Target: farIP, Deadline: MaxDuration + 1}, "365 days"},
 		{"more out than sequence numbers", Config{Target: farIP, Interval: time.Millisecond, Timeout: 66 * time.Second}, "sequence numbers"},
 		{"flood and adaptive", Config{Target: farIP, Flood: true, Adaptive: true}, "only one of them"},
+		{"hardware set and not used", Config{Target: farIP, SetHardware: true, Timestamps: TimestampsUser}, "the NIC would be set to stamp, and user stamps used"},
 		{"preload below zero", Config{Target: farIP, Preload: -1}, "preload -1"},
 		{"more preload than sequence numbers", Config{Target: farIP, Preload: 65536}, "preload 65536: not from 1 to 65535"},
 		{"data below zero", Config{Target: farIP, DataLen: new(-1)}, "negative"},

@@ -162,7 +162,7 @@ func (p *Pinger) open() error {
 	p.started.CountedIDs = p.out.CountsIDs()
 	base := time.Now()
 	p.engine = &engine{
-		wire:      &sockets{Pinger: p},
+		wire:      &sockets{p: p},
 		neighbors: p.resolver,
 		link:      p.watch,
 		now:       func() instant { return readClocks(base) },
@@ -259,18 +259,18 @@ func (p *Pinger) describe() (bpf.Match, *frame.Echo, error) {
 
 // sockets is the engine's wire.
 type sockets struct {
-	*Pinger
+	p       *Pinger
 	watched bool // the error queue ends a wait
 }
 
-func (s *sockets) Send(b []byte, id uint32) error { return s.out.Send(b, id) }
+func (s *sockets) Send(b []byte, id uint32) error { return s.p.out.Send(b, id) }
 
-func (s *sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.out.ReadStamps(stamps) }
+func (s *sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.p.out.ReadStamps(stamps) }
 
-func (s *sockets) Receive(frames []capture.Frame) (int, error) { return s.in.Receive(frames) }
+func (s *sockets) Receive(frames []capture.Frame) (int, error) { return s.p.in.Receive(frames) }
 
 func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error {
-	if s.cfg.Spin {
+	if s.p.cfg.Spin {
 		// A thread of its own keeps its caches.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -281,10 +281,10 @@ func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error
 		}
 	}
 	var failed error
-	err := s.loop.Run(func() (time.Duration, bool) {
+	err := s.p.loop.Run(func() (time.Duration, bool) {
 		wait, stamps, done := turn()
 		if stamps != s.watched {
-			failed = s.loop.WatchErrors(s.out.FD(), stamps)
+			failed = s.p.loop.WatchErrors(s.p.out.FD(), stamps)
 			s.watched = stamps
 		}
 		return wait, done || failed != nil

@@ -352,7 +352,6 @@ func TestNewTimestamps(t *testing.T) {
 		{Timestamps: TimestampsHardware},
 		{SetHardware: true},
 		{SetHardware: true, Timestamps: TimestampsHardware},
-		{SetHardware: true, Timestamps: TimestampsUser},
 	} {
 		cfg.Target = pair.FarIP
 		p, err := newIn(pair.Near, cfg)

@@ -52,7 +52,7 @@ type Statistics struct {
 	// ping's "pipe".
 	MaxOutstanding uint64
 	// Skipped counts places in the schedule that were left out because the
-	// process had been stopped.
+	// process, or the interface's queue, had stood still.
 	Skipped uint64
 	// SendRetries counts frames that had to be sent again because the
 	// interface's queue was full (ENOBUFS).

@@ -73,7 +73,7 @@ func (c *Conn) Close() error {
 }
 
 // SyscallConn makes c a syscall.Conn for setting options. Its Read and Write
-// are not supported: the owner waits by Poller.
+// are not supported: the owner waits by Loop.
 func (c *Conn) SyscallConn() (syscall.RawConn, error) { return rawConn{c}, nil }
 
 type rawConn struct{ c *Conn }

@@ -1,8 +1,7 @@
-// Package sock holds packet sockets outside of the Go runtime's poller.
+// Package sock holds packet sockets by their descriptors, and waits for them.
 //
-// A socket that the runtime polls wakes one of its threads for every frame,
-// though another thread, waiting in ppoll, will take the frame. On a path whose
-// cost is counted in microseconds this doubles the wake-ups. So a socket that
-// mdlayher/packet has opened and bound is taken over by its descriptor: one
-// thread waits in ppoll and reads with recvmmsg.
+// A socket that mdlayher/packet has opened and bound is in the Go runtime's poller,
+// which wakes for each frame on each socket by itself. Here it is taken over by its
+// descriptor, put into one epoll instance with all else that a goroutine waits for
+// (Loop), and read in batches (Batch).
 package sock
