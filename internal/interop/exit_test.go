@@ -62,8 +62,10 @@ func TestSameAnswerToSignalsAsPing(t *testing.T) {
 		{"unanswered", "all: lose", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := signalled(t, tt.script, os.Getenv(commandVar), "-i", "eth0", "-d", "500ms", "198.51.100.2")
-			want := signalled(t, tt.script, ping, "-I", "eth0", "-i", "0.5", "198.51.100.2")
+			t.Parallel()
+			// The signals have to be there before a third probe leaves.
+			got := signalled(t, tt.script, os.Getenv(commandVar), "-i", "eth0", "-d", "5", "198.51.100.2")
+			want := signalled(t, tt.script, ping, "-I", "eth0", "-i", "5", "198.51.100.2")
 			if plain(got.stdout) != plain(want.stdout) || status(got.stderr) != status(want.stderr) {
 				t.Errorf("l2ping:\n%v\nping:\n%v", got, want)
 			}
