@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-
-	"github.com/mdlayher/ethernet"
 )
 
 // An ARPOperation is the opcode of an ARP packet (RFC 826).
@@ -51,8 +49,18 @@ func (a *ARP) Decode(b []byte) error {
 // Marshal returns the whole Ethernet frame that carries a to dst, padded to
 // the 60 bytes that Ethernet asks for. It fails if an address is not IPv4.
 func (a *ARP) Marshal(dst MAC) ([]byte, error) {
+	return a.MarshalBehind(Header{Dst: dst, Src: a.SenderMAC})
+}
+
+// MarshalBehind returns the whole frame that carries a behind h, which need not
+// name the sender's MAC as its own source. It fails if an address is not IPv4, or
+// as Header.Marshal does, and without a link: ARP is of Ethernet.
+func (a *ARP) MarshalBehind(h Header) ([]byte, error) {
 	if !a.SenderIP.Is4() || !a.TargetIP.Is4() {
 		return nil, fmt.Errorf("ARP from %v for %v: not IPv4", a.SenderIP, a.TargetIP)
+	}
+	if h.NoLink {
+		return nil, fmt.Errorf("ARP from %v for %v: the link has no Ethernet header", a.SenderIP, a.TargetIP)
 	}
 	b := make([]byte, 0, arpLen)
 	b = binary.BigEndian.AppendUint16(b, 1)
@@ -63,21 +71,5 @@ func (a *ARP) Marshal(dst MAC) ([]byte, error) {
 	b = append(b, a.SenderIP.AsSlice()...)
 	b = append(b, a.TargetMAC[:]...)
 	b = append(b, a.TargetIP.AsSlice()...)
-	return marshalEthernet(dst, a.SenderMAC, EtherTypeARP, b)
-}
-
-// marshalEthernet puts an Ethernet header ahead of payload and pads the frame
-// to Ethernet's minimum.
-func marshalEthernet(dst, src MAC, typ EtherType, payload []byte) ([]byte, error) {
-	f := ethernet.Frame{
-		Destination: dst.HardwareAddr(),
-		Source:      src.HardwareAddr(),
-		EtherType:   ethernet.EtherType(typ),
-		Payload:     payload,
-	}
-	b, err := f.MarshalBinary()
-	if err != nil {
-		return nil, fmt.Errorf("marshal Ethernet frame: %w", err)
-	}
-	return b, nil
+	return h.Marshal(EtherTypeARP, b)
 }

@@ -1,11 +1,17 @@
 package frame
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // Checksum returns the Internet checksum of b (RFC 1071): the complement of
 // the one's complement sum of its 16-bit words, an odd last byte being padded
 // with a zero. Over data that contains its own correct checksum it is 0.
-func Checksum(b []byte) uint16 {
+func Checksum(b []byte) uint16 { return ^sum16(b) }
+
+// sum16 is the one's complement sum of the 16-bit words of b.
+func sum16(b []byte) uint16 {
 	// Eight bytes at a time: the sum is the same whatever the word size, as
 	// long as carries come back in at the bottom (RFC 1071, section 2 (B)).
 	var sum, carry uint64
@@ -28,6 +34,18 @@ func Checksum(b []byte) uint16 {
 	for total > 0xffff {
 		total = total>>16 + total&0xffff
 	}
+	return uint16(total)
+}
+
+// checksum6 returns the checksum of an ICMPv6 message: it covers a pseudo-header
+// of the addresses, the message's length and the protocol too (RFC 4443, section
+// 2.3; RFC 8200, section 8.1).
+func checksum6(message []byte, src, dst netip.Addr) uint16 {
+	from, to := src.As16(), dst.As16()
+	total := uint32(sum16(from[:])) + uint32(sum16(to[:])) + uint32(sum16(message)) +
+		uint32(len(message))>>16 + uint32(len(message))&0xffff + uint32(ProtocolICMPv6)
+	total = total>>16 + total&0xffff
+	total = total>>16 + total&0xffff
 	return ^uint16(total)
 }
 
@@ -40,12 +58,13 @@ func updateChecksum(sum, old, new uint16) uint16 {
 	return ^uint16(s)
 }
 
-// patch16 writes v at b[at:] and brings the checksum at b[sum:] up to date.
-func patch16(b []byte, at, sum int, v uint16) {
-	old := binary.BigEndian.Uint16(b[at:])
+// patch16 writes v at the start of word and brings the checksum at the start of
+// sum up to date.
+func patch16(word, sum []byte, v uint16) {
+	old := binary.BigEndian.Uint16(word)
 	if old == v {
 		return
 	}
-	binary.BigEndian.PutUint16(b[at:], v)
-	binary.BigEndian.PutUint16(b[sum:], updateChecksum(binary.BigEndian.Uint16(b[sum:]), old, v))
+	binary.BigEndian.PutUint16(word, v)
+	binary.BigEndian.PutUint16(sum, updateChecksum(binary.BigEndian.Uint16(sum), old, v))
 }

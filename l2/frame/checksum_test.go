@@ -3,6 +3,7 @@ package frame_test
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/l2ping/l2ping/l2/frame"
@@ -21,6 +22,15 @@ func naive(b []byte) uint16 {
 		sum = sum>>16 + sum&0xffff
 	}
 	return ^uint16(sum)
+}
+
+// naive6 is that of an ICMPv6 message with the pseudo-header of RFC 8200, section
+// 8.1, written out.
+func naive6(message []byte, src, dst netip.Addr) uint16 {
+	b := append(src.WithZone("").AsSlice(), dst.WithZone("").AsSlice()...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(message)))
+	b = append(b, 0, 0, 0, 58)
+	return naive(append(b, message...))
 }
 
 func TestChecksum(t *testing.T) {

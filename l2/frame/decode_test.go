@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -35,26 +36,6 @@ func packetOf(t testing.TB, ip *layers.IPv4, icmp *layers.ICMPv4, data []byte) [
 func replyPacket(t testing.TB) []byte {
 	return packetOf(t, &layers.IPv4{TOS: 0xb8, Id: 0x1234, TTL: 61, Flags: layers.IPv4DontFragment},
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(0, 0), Id: 0xbe0f, Seq: 77}, []byte("some data"))
-}
-
-func TestEthernetDecode(t *testing.T) {
-	b := serialize(t, &layers.Ethernet{SrcMAC: srcMAC.HardwareAddr(), DstMAC: dstMAC.HardwareAddr(), EthernetType: layers.EthernetTypeARP},
-		gopacket.Payload(bytes.Repeat([]byte("p"), 50)))
-	var e frame.Ethernet
-	if err := e.Decode(b); err != nil {
-		t.Fatal(err)
-	}
-	if e.Src != srcMAC || e.Dst != dstMAC || e.Type != frame.EtherTypeARP || !bytes.Equal(e.Payload, b[14:]) {
-		t.Errorf("%+v", e)
-	}
-	for n := range b {
-		if err := e.Decode(b[:n]); (n < 14) != errors.Is(err, frame.ErrTruncated) || (n >= 14) != (err == nil) {
-			t.Errorf("%d bytes: %v", n, err)
-		}
-	}
-	if err := e.Decode(b[:14]); err != nil || len(e.Payload) != 0 {
-		t.Errorf("a header alone: %v, payload % x", err, e.Payload)
-	}
 }
 
 func TestIPv4Decode(t *testing.T) {
@@ -272,16 +253,22 @@ func TestARPErrors(t *testing.T) {
 }
 
 func TestDecodeAllocates(t *testing.T) {
-	full := template(t, baseEcho()).Patch(1)
+	echo, echo6 := baseEcho(), baseEcho6()
+	echo6.VLANs = []frame.VLAN{provider(200), tag(100)}
+	full, full6 := template(t, echo).Patch(1), template(t, echo6).Patch(1)
+	fragment := fragment6(7, 0, true, 58, full6[62:])
 	arp, err := (&frame.ARP{Operation: frame.ARPReply, SenderIP: src, TargetIP: dst}).Marshal(dstMAC)
 	if err != nil {
 		t.Fatal(err)
 	}
+	neighbor := packetNDP(t, messages()[4])
 	var (
 		e frame.Ethernet
 		h frame.IPv4
+		i frame.IP
 		m frame.ICMP
 		a frame.ARP
+		d frame.NDP
 	)
 	if allocs := testing.AllocsPerRun(1000, func() {
 		// Bad frames come in floods, too: their errors cost nothing.
@@ -292,10 +279,28 @@ func TestDecodeAllocates(t *testing.T) {
 			if n >= 14 && h.DecodeQuoted(full[14:n]) == nil {
 				_ = m.Decode(h.Payload)
 			}
+			if e.Decode(full[:n]) == nil && i.Decode(e.Payload) == nil {
+				_ = m.Decode(i.Payload)
+			}
 		}
+		for _, n := range []int{len(full6), 110, 70, 60, 20, 16, 10} {
+			if e.Decode(full6[:n]) == nil && i.Decode(e.Payload) == nil {
+				_ = m.Decode6(i.Payload, i.Src, i.Dst)
+			}
+			if n >= 22 && i.DecodeQuoted(full6[22:n]) == nil {
+				_ = m.Decode6(i.Payload, i.Src, i.Dst)
+			}
+		}
+		_ = m.Gateway()
+		_ = i.Decode(fragment)
+		_ = i.Decode(fragment[:44])
 		_ = a.Decode(arp[14:])
 		_ = a.Decode(arp[14:30])
 		_ = a.Decode(full[14:])
+		_ = d.Decode(neighbor)
+		_ = d.Decode(neighbor[:70])
+		_ = d.Decode(full[14:])
+		_ = frame.MulticastMAC(frame.SolicitedNode(i.Dst))
 	}); allocs != 0 {
 		t.Errorf("%v allocations, want 0", allocs)
 	}
@@ -303,34 +308,75 @@ func TestDecodeAllocates(t *testing.T) {
 
 func BenchmarkDecode(b *testing.B) {
 	full := template(b, baseEcho()).Patch(1)
-	var (
-		e frame.Ethernet
-		h frame.IPv4
-		m frame.ICMP
-	)
+	b.Run("IPv4 alone", func(b *testing.B) {
+		var (
+			e frame.Ethernet
+			h frame.IPv4
+			m frame.ICMP
+		)
+		b.ReportAllocs()
+		b.SetBytes(int64(len(full)))
+		for b.Loop() {
+			if e.Decode(full) != nil || h.Decode(e.Payload) != nil || m.Decode(h.Payload) != nil || !m.ChecksumOK {
+				b.Fatal("the probe does not decode")
+			}
+		}
+	})
+	tagged := baseEcho6()
+	tagged.VLANs = []frame.VLAN{provider(200), tag(100)}
+	for _, bb := range []struct {
+		name string
+		e    frame.Echo
+	}{{"IPv4", baseEcho()}, {"IPv6", baseEcho6()}, {"IPv6 tagged", tagged}} {
+		b.Run(bb.name, func(b *testing.B) {
+			full := template(b, bb.e).Patch(1)
+			var (
+				e frame.Ethernet
+				h frame.IP
+				m frame.ICMP
+			)
+			b.ReportAllocs()
+			b.SetBytes(int64(len(full)))
+			for b.Loop() {
+				if e.Decode(full) != nil || h.Decode(e.Payload) != nil {
+					b.Fatal("the probe does not decode")
+				}
+				var err error
+				if h.Version == 6 {
+					err = m.Decode6(h.Payload, h.Src, h.Dst)
+				} else {
+					err = m.Decode(h.Payload)
+				}
+				if err != nil || !m.ChecksumOK {
+					b.Fatal("the message does not decode")
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkNDPDecode(b *testing.B) {
+	packet := packetNDP(b, messages()[4])
+	var d frame.NDP
 	b.ReportAllocs()
-	b.SetBytes(int64(len(full)))
 	for b.Loop() {
-		if e.Decode(full) != nil || h.Decode(e.Payload) != nil || m.Decode(h.Payload) != nil || !m.ChecksumOK {
-			b.Fatal("the probe does not decode")
+		if err := d.Decode(packet); err != nil {
+			b.Fatal(err)
 		}
 	}
 }
 
-func FuzzEthernetDecode(f *testing.F) {
-	f.Add(template(f, baseEcho()).Patch(1))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var e frame.Ethernet
-		if err := e.Decode(b); (err == nil) != (len(b) >= 14) {
-			t.Fatalf("%d bytes: %v", len(b), err)
-		} else if err != nil {
-			return
-		}
-		again := append(append(e.Dst[:], e.Src[:]...), byte(e.Type>>8), byte(e.Type))
-		if !bytes.Equal(append(again, e.Payload...), b) {
-			t.Errorf("% x becomes %+v", b, e)
-		}
-	})
+func BenchmarkChecksum(b *testing.B) {
+	for _, size := range []int{20, 64, 1480, 65535} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			data := text(size)
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				frame.Checksum(data)
+			}
+		})
+	}
 }
 
 // checkIPv4 holds a decoded header against its bytes.
@@ -406,7 +452,7 @@ func FuzzICMPDecode(f *testing.F) {
 			return
 		}
 		if m.ChecksumOK != (naive(b) == 0) || !bytes.Equal(m.Body, b[8:]) || m.Type != frame.ICMPType(b[0]) || m.Code != b[1] ||
-			m.Gateway() != netip.AddrFrom4([4]byte(b[4:8])) || m.Pointer() != b[4] || m.MTU() != int(b[6])<<8+int(b[7]) ||
+			m.Gateway() != netip.AddrFrom4([4]byte(b[4:8])) || m.Pointer() != uint32(b[4]) || m.MTU() != int(b[6])<<8+int(b[7]) || m.V6 ||
 			m.ID != binary.BigEndian.Uint16(b[4:]) || m.Seq != binary.BigEndian.Uint16(b[6:]) {
 			t.Errorf("% x becomes %+v", b, m)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
 	"testing"
@@ -12,6 +13,11 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"github.com/l2ping/l2ping/l2/frame"
+)
+
+var (
+	src6 = netip.MustParseAddr("2001:db8:1::1")
+	dst6 = netip.MustParseAddr("2001:db8:2::1")
 )
 
 var (
@@ -27,6 +33,12 @@ func baseEcho() frame.Echo {
 		SrcMAC: srcMAC, DstMAC: dstMAC, Src: src, Dst: dst,
 		ID: 0xbe0f, TTL: 64, Cookie: cookie, DataLen: 56,
 	}
+}
+
+func baseEcho6() frame.Echo {
+	e := baseEcho()
+	e.Src, e.Dst = src6, dst6
+	return e
 }
 
 func template(t testing.TB, e frame.Echo) *frame.EchoTemplate {
@@ -60,23 +72,72 @@ func wantData(e frame.Echo, n uint64) []byte {
 	return data
 }
 
-// checkProbe compares a frame with the probe that it has to be, as gopacket sees it.
-func checkProbe(t *testing.T, e frame.Echo, n uint64, b []byte) {
+// verify has gopacket sum up the checksums of a packet.
+func verify(t *testing.T, p gopacket.Packet) {
 	t.Helper()
-	if want := max(60, 14+20+8+e.DataLen); len(b) != want {
-		t.Fatalf("a frame of %d bytes, want %d", len(b), want)
-	}
-	p := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
-	if e := p.ErrorLayer(); e != nil || p.Metadata().Truncated {
-		t.Fatalf("gopacket: %v, truncated: %v", e, p.Metadata().Truncated)
+	if icmp, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok {
+		if err := icmp.SetNetworkLayerForChecksum(p.NetworkLayer()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err, bad := p.VerifyChecksums(); err != nil || len(bad) > 0 {
 		t.Fatalf("gopacket: %v, checksums %+v", err, bad)
 	}
-	eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
-	if !bytes.Equal(eth.SrcMAC, e.SrcMAC[:]) || !bytes.Equal(eth.DstMAC, e.DstMAC[:]) || eth.EthernetType != layers.EthernetTypeIPv4 {
-		t.Errorf("Ethernet header %+v", eth)
+}
+
+// checkProbe compares a frame with the probe that it has to be, as gopacket sees it.
+func checkProbe(t *testing.T, e frame.Echo, n uint64, b []byte) {
+	t.Helper()
+	link, header := 14+4*len(e.VLANs), 20
+	if e.Src.Is6() {
+		header = 40
 	}
+	first := layers.LayerTypeEthernet
+	size := link + max(46, header+8+e.DataLen)
+	if e.NoLink {
+		link, size = 0, header+8+e.DataLen
+		first = layers.LayerTypeIPv4
+		if e.Src.Is6() {
+			first = layers.LayerTypeIPv6
+		}
+	}
+	if len(b) != size {
+		t.Fatalf("a frame of %d bytes, want %d", len(b), size)
+	}
+	p := gopacket.NewPacket(b, first, gopacket.DecodeOptions{})
+	if e := p.ErrorLayer(); e != nil || p.Metadata().Truncated {
+		t.Fatalf("gopacket: %v, truncated: %v", e, p.Metadata().Truncated)
+	}
+	verify(t, p)
+	if !e.NoLink {
+		eth := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
+		if !bytes.Equal(eth.SrcMAC, e.SrcMAC[:]) || !bytes.Equal(eth.DstMAC, e.DstMAC[:]) {
+			t.Errorf("Ethernet header %+v", eth)
+		}
+	}
+	if e.Src.Is6() {
+		checkProbe6(t, e, n, p)
+	} else {
+		checkProbe4(t, e, n, p)
+	}
+	// gopacket has had its say: now without it.
+	ip, message := b[link:link+header], b[link+header:link+header+8+e.DataLen]
+	if e.Src.Is6() {
+		if got := naive6(message, e.Src, e.Dst); got != 0 {
+			t.Errorf("the ICMPv6 checksum is wrong: %#04x left over", got)
+		}
+	} else if naive(ip) != 0 || naive(message) != 0 {
+		t.Errorf("checksums are wrong: IP %#04x, ICMP %#04x left over", naive(ip), naive(message))
+	}
+	for i, pad := range b[link+header+8+e.DataLen:] {
+		if pad != 0 {
+			t.Errorf("byte %d of the padding is %#02x", i, pad)
+		}
+	}
+}
+
+func checkProbe4(t *testing.T, e frame.Echo, n uint64, p gopacket.Packet) {
+	t.Helper()
 	ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
 	if !ok {
 		t.Fatal("gopacket sees no IPv4")
@@ -100,14 +161,29 @@ func checkProbe(t *testing.T, e frame.Echo, n uint64, b []byte) {
 	if want := wantData(e, n); !bytes.Equal(icmp.Payload, want) {
 		t.Errorf("data\n% x, want\n% x", icmp.Payload, want)
 	}
-	// gopacket has had its say: now without it.
-	if naive(b[14:34]) != 0 || naive(b[34:42+e.DataLen]) != 0 {
-		t.Errorf("checksums are wrong: IP %#04x, ICMP %#04x left over", naive(b[14:34]), naive(b[34:42+e.DataLen]))
+}
+
+func checkProbe6(t *testing.T, e frame.Echo, n uint64, p gopacket.Packet) {
+	t.Helper()
+	ip, ok := p.Layer(layers.LayerTypeIPv6).(*layers.IPv6)
+	if !ok {
+		t.Fatal("gopacket sees no IPv6")
 	}
-	for i, pad := range b[14+20+8+e.DataLen:] {
-		if pad != 0 {
-			t.Errorf("byte %d of the padding is %#02x", i, pad)
-		}
+	if ip.Version != 6 || ip.TrafficClass != e.TOS || ip.FlowLabel != 0 || int(ip.Length) != 8+e.DataLen ||
+		ip.NextHeader != layers.IPProtocolICMPv6 || ip.HopLimit != e.TTL ||
+		!ip.SrcIP.Equal(e.Src.AsSlice()) || !ip.DstIP.Equal(e.Dst.AsSlice()) {
+		t.Errorf("IPv6 header %+v", ip)
+	}
+	icmp, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
+	if !ok || icmp.TypeCode != layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0) {
+		t.Fatalf("gopacket: ICMPv6 %+v", icmp)
+	}
+	echo, ok := p.Layer(layers.LayerTypeICMPv6Echo).(*layers.ICMPv6Echo)
+	if !ok || echo.Identifier != e.ID || echo.SeqNumber != uint16(n) {
+		t.Fatalf("gopacket: ICMPv6 echo %+v", echo)
+	}
+	if want := wantData(e, n); !bytes.Equal(icmp.Payload[4:], want) {
+		t.Errorf("data\n% x, want\n% x", icmp.Payload[4:], want)
 	}
 }
 
@@ -140,10 +216,34 @@ func TestTemplate(t *testing.T) {
 		"pattern too long":  func(e *frame.Echo) { e.Pattern = bytes.Repeat([]byte("x"), 100) },
 		"identifier 0":      func(e *frame.Echo) { e.ID = 0 },
 		"identifier 0xffff": func(e *frame.Echo) { e.ID = 0xffff },
+		"VLAN":              func(e *frame.Echo) { e.VLANs = []frame.VLAN{tag(100)} },
+		"VLAN, short":       func(e *frame.Echo) { e.VLANs, e.DataLen = []frame.VLAN{tag(100)}, 1 },
+		"Q-in-Q":            func(e *frame.Echo) { e.VLANs = []frame.VLAN{provider(200), tag(0x6064)} },
+		"Q-in-Q, short":     func(e *frame.Echo) { e.VLANs, e.DataLen = []frame.VLAN{tag(200), tag(100)}, 0 },
+		"no link":           func(e *frame.Echo) { e.NoLink = true },
+		"no link, short":    func(e *frame.Echo) { e.NoLink, e.DataLen = true, 0 },
+		"MTU not exceeded":  func(e *frame.Echo) { e.MTU, e.DataLen = 1500, 1452 },
+		"DF, not exceeded":  func(e *frame.Echo) { e.MTU, e.DataLen, e.DontFragment = 1500, 1452, true },
+		"a zone":            func(e *frame.Echo) {},
 	} {
 		e := baseEcho()
 		change(&e)
 		echoes[name] = e
+	}
+	for name, e := range maps.Clone(echoes) {
+		if e.Dst == netip.MustParseAddr("255.255.255.255") {
+			e.Dst, e.DstMAC = netip.MustParseAddr("ff02::1"), frame.MulticastMAC(netip.MustParseAddr("ff02::1"))
+		} else {
+			e.Dst = dst6
+		}
+		e.Src = src6
+		switch name {
+		case "a zone":
+			e.Src, e.Dst = netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("fe80::2%eth0")
+		case "all zero":
+			e.Src, e.Dst = netip.IPv6Unspecified(), netip.IPv6Unspecified()
+		}
+		echoes["IPv6, "+name] = e
 	}
 	for name, e := range echoes {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +254,10 @@ func TestTemplate(t *testing.T) {
 			for _, n := range numbers {
 				b := tmpl.Patch(n)
 				checkProbe(t, e, n, b)
-				if got, want := tmpl.Checksum(), binary.BigEndian.Uint16(b[36:]); got != want {
+				if one := tmpl.Fragments(); len(one) != 1 || &one[0][0] != &b[0] || len(one[0]) != len(b) {
+					t.Errorf("Fragments has %d frames", len(one))
+				}
+				if got, want := tmpl.Checksum(), binary.BigEndian.Uint16(b[messageAt(e)+2:]); got != want {
 					t.Errorf("Checksum: %#04x, want %#04x", got, want)
 				}
 				if t.Failed() {
@@ -162,11 +265,23 @@ func TestTemplate(t *testing.T) {
 				}
 			}
 			moved := frame.MAC{2, 0, 0x5e, 0, 0x53, 0xfe}
-			tmpl.SetDstMAC(moved)
+			tmpl.SetDstMAC(moved) // without a link it changes nothing
 			e.DstMAC = moved
 			checkProbe(t, e, 3, tmpl.Patch(3))
 		})
 	}
+}
+
+// messageAt is where the ICMP message starts in a frame that is no fragment.
+func messageAt(e frame.Echo) int {
+	at := 20
+	if e.Src.Is6() {
+		at = 40
+	}
+	if !e.NoLink {
+		at += 14 + 4*len(e.VLANs)
+	}
+	return at
 }
 
 // The first bytes are those of probe number 0, whatever is sent first.
@@ -185,17 +300,29 @@ func TestTemplateFresh(t *testing.T) {
 }
 
 func TestTemplateErrors(t *testing.T) {
-	six := netip.MustParseAddr("2001:db8::1")
+	mapped := netip.MustParseAddr("::ffff:203.0.113.1")
 	for _, tt := range []struct {
 		want   string
 		change func(*frame.Echo)
 	}{
-		{"echo from 2001:db8::1 to 203.0.113.1: not IPv4", func(e *frame.Echo) { e.Src = six }},
-		{"echo from 198.51.100.1 to 2001:db8::1: not IPv4", func(e *frame.Echo) { e.Dst = six }},
-		{"echo from invalid IP to 203.0.113.1: not IPv4", func(e *frame.Echo) { e.Src = netip.Addr{} }},
-		{"echo from 198.51.100.1 to ::ffff:203.0.113.1: not IPv4", func(e *frame.Echo) { e.Dst = netip.MustParseAddr("::ffff:203.0.113.1") }},
-		{"echo of -1 data bytes: 0 to 65507 fit in an IPv4 packet", func(e *frame.Echo) { e.DataLen = -1 }},
-		{"echo of 65508 data bytes: 0 to 65507 fit in an IPv4 packet", func(e *frame.Echo) { e.DataLen = frame.MaxEchoData + 1 }},
+		{"echo from 2001:db8:1::1 to 203.0.113.1: neither both IPv4 nor both IPv6", func(e *frame.Echo) { e.Src = src6 }},
+		{"echo from 198.51.100.1 to 2001:db8:2::1: neither both IPv4 nor both IPv6", func(e *frame.Echo) { e.Dst = dst6 }},
+		{"echo from invalid IP to 203.0.113.1: neither both IPv4 nor both IPv6", func(e *frame.Echo) { e.Src = netip.Addr{} }},
+		{"echo from 198.51.100.1 to ::ffff:203.0.113.1: neither both IPv4 nor both IPv6", func(e *frame.Echo) { e.Dst = mapped }},
+		{"echo from 2001:db8:1::1 to ::ffff:203.0.113.1: neither both IPv4 nor both IPv6", func(e *frame.Echo) { e.Src, e.Dst = src6, mapped }},
+		{"echo of -1 data bytes: 0 to 65507 fit in a packet", func(e *frame.Echo) { e.DataLen = -1 }},
+		{"echo of 65508 data bytes: 0 to 65507 fit in a packet", func(e *frame.Echo) { e.DataLen = frame.MaxEchoData + 1 }},
+		{"echo of 65508 data bytes: 0 to 65507 fit in a packet", func(e *frame.Echo) { e.Src, e.Dst, e.DataLen = src6, dst6, frame.MaxEchoData+1 }},
+		{"echo of 56 data bytes: a packet of 84 bytes, not to be fragmented, does not fit in an MTU of 83",
+			func(e *frame.Echo) { e.DontFragment, e.MTU = true, 83 }},
+		{"echo of 56 data bytes: a packet of 104 bytes, not to be fragmented, does not fit in an MTU of 103",
+			func(e *frame.Echo) { e.Src, e.Dst, e.DontFragment, e.MTU = src6, dst6, true, 103 }},
+		{"echo of 56 data bytes: no fragment fits in an MTU of 27", func(e *frame.Echo) { e.MTU = 27 }},
+		{"echo of 56 data bytes: no fragment fits in an MTU of -1", func(e *frame.Echo) { e.MTU = -1 }},
+		{"echo of 56 data bytes: no fragment fits in an MTU of 55", func(e *frame.Echo) { e.Src, e.Dst, e.MTU = src6, dst6, 55 }},
+		{"VLAN id 4095: reserved", func(e *frame.Echo) { e.VLANs = []frame.VLAN{tag(4095)} }},
+		{"VLAN id 4095: reserved", func(e *frame.Echo) { e.VLANs, e.MTU = []frame.VLAN{tag(4095)}, 68 }},
+		{"VLAN tags on a link without Ethernet header", func(e *frame.Echo) { e.VLANs, e.NoLink = []frame.VLAN{tag(1)}, true }},
 	} {
 		e := baseEcho()
 		tt.change(&e)
@@ -217,12 +344,15 @@ func FuzzPatch(f *testing.F) {
 		e.DataLen, e.ID, e.TOS, e.Pattern = int(dataLen%1500), id, tos, pattern
 		e.Cookie = [8]byte{}
 		copy(e.Cookie[:], mark)
-		tmpl := template(t, e)
-		tmpl.Patch(n1)
-		checkProbe(t, e, n2, tmpl.Patch(n2))
-		want := template(t, e).Patch(n2)
-		if got := tmpl.Patch(n2); !bytes.Equal(got, want) {
-			t.Errorf("by way of %d: % x\ndirectly: % x", n1, got, want)
+		for range 2 {
+			tmpl := template(t, e)
+			tmpl.Patch(n1)
+			checkProbe(t, e, n2, tmpl.Patch(n2))
+			want := template(t, e).Patch(n2)
+			if got := tmpl.Patch(n2); !bytes.Equal(got, want) {
+				t.Errorf("by way of %d: % x\ndirectly: % x", n1, got, want)
+			}
+			e.Src, e.Dst = src6, dst6
 		}
 	})
 }
@@ -281,31 +411,5 @@ func TestOlder(t *testing.T) {
 	e.DataLen = 15
 	if template(t, e).Older(data(5), 65536+5) {
 		t.Error("probes without a number know an older one")
-	}
-}
-
-func TestPatchAllocates(t *testing.T) {
-	tmpl := template(t, baseEcho())
-	data := wantData(baseEcho(), 3)
-	var n uint64
-	if allocs := testing.AllocsPerRun(1000, func() {
-		n += 40000
-		tmpl.Patch(n)
-		tmpl.SetDstMAC(dstMAC)
-		tmpl.Diff(data, n)
-		tmpl.Older(data, n)
-		_ = tmpl.Checksum()
-	}); allocs != 0 {
-		t.Errorf("%v allocations a probe, want 0", allocs)
-	}
-}
-
-func BenchmarkEchoPatch(b *testing.B) {
-	tmpl := template(b, baseEcho())
-	b.ReportAllocs()
-	var n uint64
-	for b.Loop() {
-		n++
-		tmpl.Patch(n)
 	}
 }

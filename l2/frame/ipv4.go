@@ -1,27 +1,9 @@
 package frame
 
-import (
-	"encoding/binary"
-	"net/netip"
-)
+import "net/netip"
 
-// A Protocol is an IP protocol number (IANA, Assigned Internet Protocol Numbers).
-type Protocol uint8
-
-// ProtocolICMP is ICMP for IPv4 (RFC 792).
-const ProtocolICMP Protocol = 1
-
-// IPv4HeaderLen is the length of an IPv4 header without options in bytes.
-const IPv4HeaderLen = 20
-
-// Bits of the flags and fragment offset field (RFC 791, section 3.1).
-const (
-	ipv4DontFragment  = 0x4000
-	ipv4MoreFragments = 0x2000
-	ipv4OffsetMask    = 0x1fff
-)
-
-// IPv4 is a decoded IPv4 header (RFC 791, section 3.1).
+// IPv4 is a decoded IPv4 header (RFC 791, section 3.1). IP is the same for
+// both versions.
 type IPv4 struct {
 	Src, Dst netip.Addr
 	Protocol Protocol
@@ -69,27 +51,23 @@ func (h *IPv4) DecodeQuoted(b []byte) error {
 }
 
 func (h *IPv4) decodeHeader(b []byte) error {
-	if len(b) < IPv4HeaderLen {
-		return ErrTruncated
+	var ip IP
+	if err := ip.decodeHeader4(b); err != nil {
+		return err
 	}
-	h.HeaderLen = int(b[0]&0x0f) * 4
-	h.TotalLen = int(binary.BigEndian.Uint16(b[2:]))
-	if b[0]>>4 != 4 || h.HeaderLen < IPv4HeaderLen || h.TotalLen < h.HeaderLen {
-		return ErrMalformed
+	*h = IPv4{
+		Src:           ip.Src,
+		Dst:           ip.Dst,
+		Protocol:      ip.Protocol,
+		TTL:           ip.TTL,
+		TOS:           ip.TOS,
+		ID:            uint16(ip.ID),
+		DontFragment:  ip.DontFragment,
+		MoreFragments: ip.MoreFragments,
+		Offset:        ip.Offset,
+		HeaderLen:     ip.HeaderLen,
+		TotalLen:      ip.TotalLen,
+		ChecksumOK:    ip.ChecksumOK,
 	}
-	if len(b) < h.HeaderLen {
-		return ErrTruncated
-	}
-	fragment := binary.BigEndian.Uint16(b[6:])
-	h.TOS = b[1]
-	h.ID = binary.BigEndian.Uint16(b[4:])
-	h.DontFragment = fragment&ipv4DontFragment != 0
-	h.MoreFragments = fragment&ipv4MoreFragments != 0
-	h.Offset = int(fragment&ipv4OffsetMask) * 8
-	h.TTL = b[8]
-	h.Protocol = Protocol(b[9])
-	h.Src = netip.AddrFrom4([4]byte(b[12:16]))
-	h.Dst = netip.AddrFrom4([4]byte(b[16:20]))
-	h.ChecksumOK = Checksum(b[:h.HeaderLen]) == 0
 	return nil
 }
