@@ -3,6 +3,7 @@ package bpf
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 
 	cbpf "golang.org/x/net/bpf"
 )
@@ -17,15 +18,16 @@ const keepAll = 262144
 // does.
 //
 // The program loads the Linux extensions for the packet type, the VLAN tag and
-// the length (SKF_AD_PKTTYPE, SKF_AD_VLAN_TAG_PRESENT and BPF_LEN); a load past
-// the frame's end drops the frame (Documentation/networking/filter.rst).
+// the length (SKF_AD_PKTTYPE, SKF_AD_VLAN_TAG_PRESENT, SKF_AD_VLAN_TAG and
+// BPF_LEN); a load past the frame's end drops the frame
+// (Documentation/networking/filter.rst).
 func (m Match) Classic() ([]cbpf.Instruction, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
-	var a assembler
-	a.frame(m)
-	return a.assemble(), nil
+	c := compiler{m: m}
+	c.frame()
+	return c.assemble(), nil
 }
 
 // DropAll returns a classic program that drops every frame. A packet socket
@@ -53,222 +55,413 @@ func assembleClassic(m Match) ([]cbpf.RawInstruction, error) {
 	return raw, nil
 }
 
-// An assembler writes a program as a chain of tests. Each test that fails goes
-// to the drop at the program's end, or where else to says.
-type assembler struct {
-	insns []cbpf.Instruction
-	drops []int // the tests that go to the end if they fail
+// A compiler writes the program of a Match. Where a packet begins depends on the
+// tags before it, so that all loads from it are relative to X.
+type compiler struct {
+	assembler
+	m Match
 }
 
-func (a *assembler) emit(in ...cbpf.Instruction) { a.insns = append(a.insns, in...) }
+// The scratch memory. All places are counted from the frame's first byte.
+const (
+	slotTags    = iota // the frame's VLAN ids, as Match.tags makes them
+	slotType           // the EtherType behind the tags
+	slotPacket         // where the IP or ARP header begins
+	slotMessage        // where the ICMP message begins
+	slotEnd            // where the datagram ends
+	slotQuote          // where the quoted ICMP message begins
+)
 
-// want drops the frame unless A stands in the relation cond to val.
-func (a *assembler) want(cond cbpf.JumpTest, val uint32) {
-	a.drops = append(a.drops, len(a.insns))
-	a.emit(cbpf.JumpIf{Cond: cond, Val: val})
+func (c *compiler) load(slot int)  { c.emit(cbpf.LoadScratch{Dst: cbpf.RegA, N: slot}) }
+func (c *compiler) store(slot int) { c.emit(cbpf.StoreScratch{Src: cbpf.RegA, N: slot}) }
+
+// from has the loads that follow count from the place in a slot.
+func (c *compiler) from(slot int) { c.emit(cbpf.LoadScratch{Dst: cbpf.RegX, N: slot}) }
+
+// fromFrame has them count from the frame's first byte.
+func (c *compiler) fromFrame() { c.emit(cbpf.LoadConstant{Dst: cbpf.RegX, Val: 0}) }
+
+func (c *compiler) loadAt(off, size int) {
+	c.emit(cbpf.LoadIndirect{Off: uint32(off), Size: size})
 }
 
-// wantX drops the frame unless A stands in the relation cond to X.
-func (a *assembler) wantX(cond cbpf.JumpTest) {
-	a.drops = append(a.drops, len(a.insns))
-	a.emit(cbpf.JumpIfX{Cond: cond})
+func (c *compiler) alu(op cbpf.ALUOp, val uint32) {
+	c.emit(cbpf.ALUOpConstant{Op: op, Val: val})
 }
 
-func (a *assembler) keep() { a.emit(cbpf.RetConstant{Val: keepAll}) }
+func (c *compiler) addX() { c.emit(cbpf.ALUOpX{Op: cbpf.ALUOpAdd}) }
 
-func (a *assembler) assemble() []cbpf.Instruction {
-	end := len(a.insns)
-	for _, i := range a.drops {
-		skip := end - i - 1
-		if skip > 255 {
-			// A classic jump has eight bits. The longest program has a third of that.
-			panic(fmt.Sprintf("classic filter: jump over %d instructions", skip))
-		}
-		switch in := a.insns[i].(type) {
-		case cbpf.JumpIf:
-			in.SkipFalse = uint8(skip)
-			a.insns[i] = in
-		case cbpf.JumpIfX:
-			in.SkipFalse = uint8(skip)
-			a.insns[i] = in
-		}
-	}
-	a.emit(cbpf.RetConstant{Val: 0})
-	return a.insns
-}
+func (c *compiler) keep() { c.emit(cbpf.RetConstant{Val: keepAll}) }
 
-func (a *assembler) frame(m Match) {
-	a.emit(cbpf.LoadExtension{Num: cbpf.ExtType})
-	a.want(cbpf.JumpLessOrEqual, packetMulticast) // PACKET_HOST is 0, PACKET_BROADCAST 1
-	a.emit(cbpf.LoadExtension{Num: cbpf.ExtVLANTagPresent})
-	a.want(cbpf.JumpEqual, 0)
-	a.emit(cbpf.LoadAbsolute{Off: 12, Size: 2})
-	switch m.Kind {
-	case EchoReply:
-		a.want(cbpf.JumpEqual, etherTypeIP)
-		a.ipv4(m)
-	case ARPReply:
-		a.want(cbpf.JumpEqual, etherTypeARP)
-		a.arp(m)
-	}
-}
+// wantAt drops the frame unless the bytes at off are b.
+func (c *compiler) wantAt(off int, b ...byte) { c.elseAt(drop, off, b) }
 
-func (a *assembler) arp(m Match) {
-	const arp = etherLen
-	for _, field := range []struct {
-		off, size int
-		val       uint32
-	}{
-		{arp + 0, 4, arpEtherIPv4},
-		{arp + 4, 4, arpReplyOp},
-		{arp + 14, 4, word(m.Peer.As4())},
-		{arp + 18, 4, binary.BigEndian.Uint32(m.MAC[:4])},
-		{arp + 22, 2, uint32(binary.BigEndian.Uint16(m.MAC[4:]))},
-		{arp + 24, 4, word(m.Local.As4())},
-	} {
-		a.emit(cbpf.LoadAbsolute{Off: uint32(field.off), Size: field.size})
-		a.want(cbpf.JumpEqual, field.val)
-	}
-	a.keep()
-}
-
-func (a *assembler) ipv4(m Match) {
-	const ip = etherLen
-	a.ipv4Header(cbpf.LoadAbsolute{Off: ip, Size: 1})
-	a.emit(cbpf.LoadAbsolute{Off: ip + 6, Size: 2})
-	a.want(cbpf.JumpBitsNotSet, ipMoreFragments|ipFragmentOffset)
-	a.emit(cbpf.LoadAbsolute{Off: ip + 9, Size: 1})
-	a.want(cbpf.JumpEqual, protocolICMP)
-	a.emit(cbpf.LoadAbsolute{Off: ip + 16, Size: 4})
-	a.want(cbpf.JumpEqual, word(m.Local.As4()))
-
-	// The datagram's length is within the frame's.
-	a.emit(
-		cbpf.LoadAbsolute{Off: ip + 2, Size: 2},
-		cbpf.TAX{},
-		cbpf.LoadExtension{Num: cbpf.ExtLen},
-		cbpf.ALUOpConstant{Op: cbpf.ALUOpSub, Val: etherLen},
-	)
-	a.wantX(cbpf.JumpGreaterOrEqual)
-
-	a.wantTotal(icmpLen)
-	a.emit(cbpf.LoadIndirect{Off: etherLen, Size: 1}) // the ICMP type
-	toError := len(a.insns)
-	a.emit(cbpf.JumpIf{Cond: cbpf.JumpEqual, Val: icmpEchoReply})
-	a.echo(m)
-	a.insns[toError] = cbpf.JumpIf{
-		Cond:      cbpf.JumpEqual,
-		Val:       icmpEchoReply,
-		SkipFalse: uint8(len(a.insns) - toError - 1),
-	}
-	a.icmpError(m)
-}
-
-// ipv4Header wants that load finds the first byte of an IPv4 header. It leaves
-// the header's length in A, in bytes.
-func (a *assembler) ipv4Header(load cbpf.Instruction) {
-	a.emit(load, cbpf.ALUOpConstant{Op: cbpf.ALUOpAnd, Val: 0xf0})
-	a.want(cbpf.JumpEqual, 0x40)
-	a.emit(load, cbpf.ALUOpConstant{Op: cbpf.ALUOpAnd, Val: 0x0f})
-	a.want(cbpf.JumpGreaterOrEqual, ipv4Len/4)
-	a.emit(cbpf.ALUOpConstant{Op: cbpf.ALUOpShiftLeft, Val: 2})
-}
-
-// wantTotal wants that the datagram is at least min bytes longer than its
-// header. It leaves the header's length in X.
-func (a *assembler) wantTotal(min uint32) {
-	a.emit(
-		cbpf.LoadMemShift{Off: etherLen},
-		cbpf.TXA{},
-		cbpf.ALUOpConstant{Op: cbpf.ALUOpAdd, Val: min},
-	)
-	a.wantTotalA()
-}
-
-// wantTotalA wants that the datagram is at least A bytes long. It leaves the
-// header's length in X.
-func (a *assembler) wantTotalA() {
-	a.emit(cbpf.TAX{}, cbpf.LoadAbsolute{Off: etherLen + 2, Size: 2})
-	a.wantX(cbpf.JumpGreaterOrEqual)
-	a.emit(cbpf.LoadMemShift{Off: etherLen})
-}
-
-// echo judges an echo reply whose IPv4 header is X bytes long.
-func (a *assembler) echo(m Match) {
-	const icmp = etherLen
-	a.emit(cbpf.LoadIndirect{Off: icmp + 1, Size: 1})
-	a.want(cbpf.JumpEqual, 0)
-	a.emit(cbpf.LoadIndirect{Off: icmp + 4, Size: 2})
-	a.want(cbpf.JumpEqual, uint32(m.ID))
-	if m.Peer.IsValid() {
-		a.emit(cbpf.LoadAbsolute{Off: etherLen + 12, Size: 4})
-		a.want(cbpf.JumpEqual, word(m.Peer.As4()))
-	}
-
-	cookie := m.Cookie[:m.CookieLen]
-	if len(cookie) > 0 {
-		a.wantTotal(icmpLen + uint32(len(cookie)))
-	}
-	for off := uint32(icmp + icmpLen); len(cookie) > 0; {
-		size, val := 1, uint32(cookie[0])
+// elseAt goes on at no unless the bytes at off are b.
+func (c *compiler) elseAt(no label, off int, b []byte) {
+	for len(b) > 0 {
+		size, val := 1, uint32(b[0])
 		switch {
-		case len(cookie) >= 4:
-			size, val = 4, binary.BigEndian.Uint32(cookie)
-		case len(cookie) >= 2:
-			size, val = 2, uint32(binary.BigEndian.Uint16(cookie))
+		case len(b) >= 4:
+			size, val = 4, binary.BigEndian.Uint32(b)
+		case len(b) >= 2:
+			size, val = 2, uint32(binary.BigEndian.Uint16(b))
 		}
-		a.emit(cbpf.LoadIndirect{Off: off, Size: size})
-		a.want(cbpf.JumpEqual, val)
-		cookie = cookie[size:]
-		off += uint32(size)
+		c.loadAt(off, size)
+		c.branch(cbpf.JumpEqual, val, next, no)
+		off, b = off+size, b[size:]
 	}
-	a.keep()
 }
 
-// icmpError judges an ICMP message that is not an echo reply: its type is in A,
-// the length of its IPv4 header in X.
-func (a *assembler) icmpError(m Match) {
-	const (
-		quote     = etherLen + icmpLen // after X
-		quotedLen = 0                  // scratch slot: the quoted header's length
-	)
-	a.emit(
-		cbpf.JumpIf{Cond: cbpf.JumpEqual, Val: icmpUnreachable, SkipTrue: 3},
-		cbpf.JumpIf{Cond: cbpf.JumpEqual, Val: icmpRedirect, SkipTrue: 2},
-		cbpf.JumpIf{Cond: cbpf.JumpEqual, Val: icmpTimeExceeded, SkipTrue: 1},
-	)
-	a.want(cbpf.JumpEqual, icmpParameterProblem)
-
-	a.ipv4Header(cbpf.LoadIndirect{Off: quote, Size: 1})
-	a.emit(
-		cbpf.StoreScratch{Src: cbpf.RegA, N: quotedLen},
-		cbpf.ALUOpX{Op: cbpf.ALUOpAdd},
-		cbpf.ALUOpConstant{Op: cbpf.ALUOpAdd, Val: icmpLen + icmpLen},
-	)
-	a.wantTotalA()
-
-	a.emit(cbpf.LoadIndirect{Off: quote + 6, Size: 2})
-	a.want(cbpf.JumpBitsNotSet, ipFragmentOffset)
-	a.emit(cbpf.LoadIndirect{Off: quote + 9, Size: 1})
-	a.want(cbpf.JumpEqual, protocolICMP)
-	a.emit(cbpf.LoadIndirect{Off: quote + 12, Size: 4})
-	a.want(cbpf.JumpEqual, word(m.Local.As4()))
-	if m.Peer.IsValid() {
-		a.emit(cbpf.LoadIndirect{Off: quote + 16, Size: 4})
-		a.want(cbpf.JumpEqual, word(m.Peer.As4()))
-	}
-
-	a.emit(
-		cbpf.LoadScratch{Dst: cbpf.RegA, N: quotedLen},
-		cbpf.ALUOpX{Op: cbpf.ALUOpAdd},
-		cbpf.TAX{},
-		cbpf.LoadIndirect{Off: quote, Size: 2}, // type and code
-	)
-	a.want(cbpf.JumpEqual, icmpEchoRequest<<8)
-	a.emit(cbpf.LoadIndirect{Off: quote + 4, Size: 2})
-	a.want(cbpf.JumpEqual, uint32(m.ID))
-	a.keep()
+// wantWord drops the frame unless the word at off is val.
+func (c *compiler) wantWord(off int, val uint16) {
+	c.loadAt(off, 2)
+	c.want(cbpf.JumpEqual, uint32(val))
 }
 
-// word returns an IPv4 address as a load of four bytes yields it.
-func word(b [4]byte) uint32 { return binary.BigEndian.Uint32(b[:]) }
+// wantAddr drops the frame unless the address at off is a, or a is left out.
+func (c *compiler) wantAddr(off int, a netip.Addr) {
+	if a.IsValid() {
+		c.wantAt(off, a.WithZone("").AsSlice()...)
+	}
+}
+
+// wantRoom drops the frame unless the datagram has n bytes behind the place in a
+// slot, and has the loads that follow count from there.
+func (c *compiler) wantRoom(slot int, n uint32) {
+	c.load(slot)
+	c.alu(cbpf.ALUOpAdd, n)
+	c.emit(cbpf.TAX{})
+	c.load(slotEnd)
+	c.wantX(cbpf.JumpGreaterOrEqual)
+	c.from(slot)
+}
+
+// wantInFrame drops the frame unless the place in A is no farther than its end.
+// It leaves the place in X.
+func (c *compiler) wantInFrame() {
+	c.emit(cbpf.TAX{}, cbpf.LoadExtension{Num: cbpf.ExtLen})
+	c.wantX(cbpf.JumpGreaterOrEqual)
+}
+
+// wantVersion drops the frame unless an IP header of a version begins at off.
+func (c *compiler) wantVersion(off int, version uint32) {
+	c.loadAt(off, 1)
+	c.alu(cbpf.ALUOpShiftRight, 4)
+	c.want(cbpf.JumpEqual, version)
+}
+
+// frame judges what is around the packet.
+func (c *compiler) frame() {
+	c.packetType()
+	c.emit(cbpf.LoadExtension{Num: cbpf.ExtVLANTagPresent})
+	untagged := c.newLabel()
+	c.branch(cbpf.JumpEqual, 0, untagged, next)
+	c.emit(cbpf.LoadExtension{Num: cbpf.ExtVLANTag})
+	c.alu(cbpf.ALUOpAnd, vlanID)
+	c.place(untagged) // A is the VLAN id, or 0
+	c.store(slotTags)
+
+	var list []packet
+	v4, v6 := c.m.families()
+	if v4 && c.m.Kind == EchoReply {
+		list = append(list, packet{etherTypeIPv4, 4, c.ipv4})
+	}
+	if v6 && c.m.Kind == EchoReply {
+		list = append(list, packet{etherTypeIPv6, 6, c.ipv6})
+	}
+	if v4 && c.m.Kind != EchoReply {
+		list = append(list, packet{etherType: etherTypeARP, judge: c.arp})
+	}
+	if v6 && c.m.Kind != EchoReply {
+		list = append(list, packet{etherType: etherTypeIPv6, judge: c.neighbor})
+	}
+
+	if c.m.NoLink {
+		c.want(cbpf.JumpEqual, 0)
+		c.store(slotPacket)
+		c.emit(cbpf.LoadAbsolute{Off: 0, Size: 1})
+		c.alu(cbpf.ALUOpShiftRight, 4)
+	} else {
+		c.tagsLeft()
+		c.load(slotTags)
+		c.want(cbpf.JumpEqual, uint32(c.m.tags()))
+		c.load(slotType)
+	}
+	for i, p := range list {
+		val, no := p.etherType, drop
+		if c.m.NoLink {
+			val = p.version
+		}
+		if i < len(list)-1 {
+			no = c.newLabel()
+		}
+		c.branch(cbpf.JumpEqual, val, next, no)
+		p.judge()
+		if no != drop {
+			c.place(no)
+		}
+	}
+}
+
+// A packet is what a frame may carry, told by its EtherType or, without a link
+// layer, by its version.
+type packet struct {
+	etherType, version uint32
+	judge              func()
+}
+
+func (c *compiler) packetType() {
+	c.emit(cbpf.LoadExtension{Num: cbpf.ExtType})
+	if c.m.MAC.IsZero() {
+		c.want(cbpf.JumpLessOrEqual, packetMulticast) // PACKET_HOST is 0, PACKET_BROADCAST 1
+		return
+	}
+	taken := c.newLabel()
+	c.branch(cbpf.JumpLessOrEqual, packetMulticast, taken, next)
+	c.want(cbpf.JumpEqual, packetOtherHost)
+	c.fromFrame()
+	c.wantAt(0, c.m.MAC[:]...)
+	c.place(taken)
+}
+
+// tagsLeft reads the tags that are left in the frame.
+func (c *compiler) tagsLeft() {
+	done := c.newLabel()
+	c.emit(
+		cbpf.LoadConstant{Dst: cbpf.RegX, Val: etherLen},
+		cbpf.LoadAbsolute{Off: etherLen - 2, Size: 2},
+	)
+	for i := range maxTagsLeft {
+		off := uint32(etherLen + i*tagLen)
+		tagged, priority := c.newLabel(), c.newLabel()
+		c.branch(cbpf.JumpEqual, etherTypeVLAN, tagged, next)
+		c.branch(cbpf.JumpEqual, etherTypeQinQ, tagged, done)
+		c.place(tagged)
+		c.emit(cbpf.LoadAbsolute{Off: off, Size: 2})
+		c.alu(cbpf.ALUOpAnd, vlanID)
+		c.branch(cbpf.JumpEqual, 0, priority, next)
+		c.emit(cbpf.TAX{})
+		c.load(slotTags)
+		if i > 0 {
+			// No Match asks for three ids, and A has no room for them.
+			c.want(cbpf.JumpLessThan, 1<<12)
+		}
+		c.alu(cbpf.ALUOpShiftLeft, 12)
+		c.emit(cbpf.ALUOpX{Op: cbpf.ALUOpOr})
+		c.store(slotTags)
+		c.place(priority)
+		c.emit(
+			cbpf.LoadConstant{Dst: cbpf.RegX, Val: off + tagLen},
+			cbpf.LoadAbsolute{Off: off + 2, Size: 2},
+		)
+	}
+	c.place(done)
+	c.store(slotType)
+	c.emit(cbpf.StoreScratch{Src: cbpf.RegX, N: slotPacket})
+}
+
+func (c *compiler) arp() {
+	c.from(slotPacket)
+	c.wantAt(0, binary.BigEndian.AppendUint32(nil, arpEtherIPv4)...)
+	if c.m.Kind == NeighborRequest {
+		c.wantAt(4, binary.BigEndian.AppendUint32(nil, arpRequestOp)...)
+	} else {
+		c.wantAt(4, binary.BigEndian.AppendUint32(nil, arpReplyOp)...)
+		c.wantAddr(14, c.m.Peer)
+		c.wantAt(18, c.m.MAC[:]...)
+	}
+	c.wantAddr(24, c.m.Local)
+
+	if !c.m.Local.IsValid() {
+		c.loadAt(arpLen-1, 1) // nothing else looks so far
+	}
+	c.keep()
+}
+
+// neighbor judges a message of neighbor discovery.
+func (c *compiler) neighbor() {
+	const target = ipv6Len + 8
+	c.from(slotPacket)
+	c.wantVersion(0, 6)
+	c.wantAt(6, protocolICMPv6, neighborHopLimit)
+	c.loadAt(4, 2)
+	c.want(cbpf.JumpGreaterOrEqual, neighborLen)
+	c.alu(cbpf.ALUOpAdd, ipv6Len)
+	c.addX()
+	c.wantInFrame()
+	c.from(slotPacket)
+	if c.m.Kind == NeighborRequest {
+		c.wantAt(ipv6Len, icmp6Solicitation, 0)
+		c.wantAddr(target, c.m.Local)
+		c.keep()
+		return
+	}
+
+	c.wantAt(ipv6Len, icmp6Advertisement, 0)
+	c.wantAddr(target, c.m.Peer)
+	toUs := c.newLabel()
+	c.elseAt(toUs, 24, allNodes[:])
+	c.keep()
+	c.place(toUs)
+	c.wantAddr(24, c.m.Local)
+	c.fromFrame()
+	c.wantAt(0, c.m.MAC[:]...)
+	c.keep()
+}
+
+// parts are the places where what is in a datagram is judged.
+type parts struct {
+	whole label // the whole of an ICMP message
+	first label // the first fragment of one
+	later label // any other fragment
+}
+
+func (c *compiler) newParts() parts {
+	p := parts{whole: c.newLabel(), first: drop, later: drop}
+	if c.m.Fragments {
+		p.first, p.later = c.newLabel(), c.newLabel()
+	}
+	return p
+}
+
+func (c *compiler) ipv4() {
+	p := c.newParts()
+	c.from(slotPacket)
+	c.ipv4Header(0)
+	c.addX()
+	c.store(slotMessage)
+	c.loadAt(2, 2)
+	c.addX()
+	c.store(slotEnd)
+	c.wantInFrame()
+	c.from(slotPacket)
+	c.wantAt(9, protocolICMP)
+	c.wantAddr(16, c.m.Local)
+	c.loadAt(6, 2)
+	c.branch(cbpf.JumpBitsSet, ipFragmentOffset, p.later, next)
+	c.branch(cbpf.JumpBitsSet, ipMoreFragments, p.first, p.whole)
+
+	c.message(p, 12, icmpEchoReply, c.quote4,
+		icmpUnreachable, icmpRedirect, icmpTimeExceeded, icmpParameterProblem)
+}
+
+func (c *compiler) ipv6() {
+	p := c.newParts()
+	c.from(slotPacket)
+	c.wantVersion(0, 6)
+	c.wantAddr(24, c.m.Local)
+	c.loadAt(4, 2)
+	c.alu(cbpf.ALUOpAdd, ipv6Len)
+	c.addX()
+	c.store(slotEnd)
+	c.wantInFrame()
+	c.from(slotPacket)
+	c.ipv6Headers(0, slotMessage, p)
+
+	c.message(p, 8, icmp6EchoReply, c.quote6,
+		icmp6Unreachable, icmp6PacketTooBig, icmp6TimeExceeded, icmp6ParameterProblem)
+}
+
+// ipv4Header wants that an IPv4 header begins at off. It leaves the header's
+// length in A, in bytes.
+func (c *compiler) ipv4Header(off int) {
+	c.wantVersion(off, 4)
+	c.loadAt(off, 1)
+	c.alu(cbpf.ALUOpAnd, 0x0f)
+	c.want(cbpf.JumpGreaterOrEqual, ipv4Len/4)
+	c.alu(cbpf.ALUOpShiftLeft, 2)
+}
+
+// ipv6Headers puts into a slot where the ICMPv6 message of the IPv6 header at
+// off begins, and goes on with its part. That of whole messages has to follow.
+func (c *compiler) ipv6Headers(off, slot int, p parts) {
+	message := func(n int) {
+		c.emit(cbpf.TXA{})
+		c.alu(cbpf.ALUOpAdd, uint32(off+n))
+		c.store(slot)
+	}
+	plain := c.newLabel()
+	c.loadAt(off+6, 1)
+	c.branch(cbpf.JumpEqual, protocolICMPv6, plain, next)
+	c.want(cbpf.JumpEqual, protocolFragment)
+	c.wantAt(off+ipv6Len, protocolICMPv6)
+	message(ipv6Len + fragmentLen)
+	c.loadAt(off+ipv6Len+2, 2)
+	c.branch(cbpf.JumpBitsSet, ipv6FragmentOffset, p.later, next)
+	c.branch(cbpf.JumpBitsSet, ipv6MoreFragments, p.first, p.whole)
+	c.place(plain)
+	message(ipv6Len)
+}
+
+// message judges an ICMP message, or its part. The datagram's source is at src.
+func (c *compiler) message(p parts, src int, echoReply uint8, quote func(), errorTypes ...uint8) {
+	reply, quoted := c.newLabel(), c.newLabel()
+	c.place(p.whole)
+	c.wantRoom(slotMessage, icmpLen)
+	c.loadAt(0, 1)
+	c.branch(cbpf.JumpEqual, uint32(echoReply), reply, next)
+	for _, icmpType := range errorTypes {
+		c.branch(cbpf.JumpEqual, uint32(icmpType), quoted, next)
+	}
+	c.jump(drop)
+	c.place(quoted)
+	quote()
+
+	if p.first != drop {
+		c.place(p.first)
+		c.wantRoom(slotMessage, icmpLen)
+		c.wantAt(0, echoReply)
+	}
+	c.place(reply)
+	c.wantAt(1, 0)
+	c.wantWord(4, c.m.ID)
+	if cookie := c.m.Cookie[:c.m.CookieLen]; len(cookie) > 0 {
+		c.wantRoom(slotMessage, icmpLen+uint32(len(cookie)))
+		c.wantAt(icmpLen, cookie...)
+	}
+	c.from(slotPacket)
+	c.wantAddr(src, c.m.Peer)
+	c.keep()
+
+	if p.later != drop {
+		c.place(p.later)
+		c.wantRoom(slotMessage, 0)
+		c.from(slotPacket)
+		c.wantAddr(src, c.m.Peer)
+		c.keep()
+	}
+}
+
+// quote4 judges the IPv4 datagram that an ICMP error at X quotes.
+func (c *compiler) quote4() {
+	const quote = icmpLen
+	c.ipv4Header(quote)
+	c.addX()
+	c.alu(cbpf.ALUOpAdd, quote)
+	c.store(slotQuote)
+	c.loadAt(quote+6, 2)
+	c.want(cbpf.JumpBitsNotSet, ipFragmentOffset)
+	c.wantAt(quote+9, protocolICMP)
+	c.wantAddr(quote+12, c.m.Local)
+	c.wantAddr(quote+16, c.m.Peer)
+	c.request(icmpEchoRequest)
+}
+
+func (c *compiler) quote6() {
+	const quote = icmpLen
+	whole := c.newLabel()
+	c.wantVersion(quote, 6)
+	c.wantAddr(quote+8, c.m.Local)
+	c.wantAddr(quote+24, c.m.Peer)
+	c.ipv6Headers(quote, slotQuote, parts{whole: whole, first: whole, later: drop})
+	c.place(whole)
+	c.request(icmp6EchoRequest)
+}
+
+// request judges the quoted ICMP message.
+func (c *compiler) request(icmpType uint8) {
+	c.wantRoom(slotQuote, icmpLen)
+	c.wantAt(0, icmpType, 0)
+	c.wantWord(4, c.m.ID)
+	c.keep()
+}

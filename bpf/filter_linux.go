@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -85,8 +86,9 @@ func (f *Filter) Fallback() error {
 //
 // The socket is of family AF_PACKET and type SOCK_RAW, and bound to ETH_P_ALL.
 // To one of a narrower protocol the kernel hands a frame after its own VLAN
-// handling, which makes the frame of an unknown VLAN PACKET_OTHERHOST but lets
-// a priority tag (VLAN id 0) vanish (__netif_receive_skb_core in net/core/dev.c).
+// handling, in which the outer tag vanishes: the frame goes to the device of its
+// VLAN, or becomes PACKET_OTHERHOST if there is none
+// (__netif_receive_skb_core in net/core/dev.c).
 //
 // In Auto, a socket that refuses the eBPF program is given the classic one: from
 // then on f is Classic, and Fallback tells the reason. Sockets that took the
@@ -95,7 +97,7 @@ func (f *Filter) Fallback() error {
 //
 // Errors: the errno of setsockopt(2), such as EPERM on a socket with
 // SO_LOCK_FILTER, or ENOMEM if the sysctl net.core.optmem_max leaves no room
-// (eBPF takes less than 2 KiB of it, classic BPF less than 4); what a closed c
+// (eBPF takes less than 5 KiB of it, classic BPF less than 6); what a closed c
 // answers; os.ErrClosed if f is closed.
 func (f *Filter) Attach(c syscall.Conn) error {
 	f.mu.Lock()
@@ -211,12 +213,12 @@ func setConstants(spec *ebpf.CollectionSpec, m Match) error {
 		return err
 	}
 
-	var peer [4]byte // 0.0.0.0: any
-	if m.Peer.IsValid() {
-		peer = m.Peer.As4()
-	}
+	local4, local6 := addressBytes(m.Local)
+	peer4, peer6 := addressBytes(m.Peer)
 	var id [2]byte
 	binary.BigEndian.PutUint16(id[:], m.ID)
+	var tags [4]byte
+	binary.BigEndian.PutUint32(tags[:], uint32(m.tags()))
 	var (
 		cookie    [8]byte // zeros behind cookieLen
 		cookieLen uint8
@@ -226,23 +228,53 @@ func setConstants(spec *ebpf.CollectionSpec, m Match) error {
 		copy(cookie[:], m.Cookie[:cookieLen])
 	}
 
+	v4, v6 := m.families()
 	for _, v := range []struct {
 		spec *ebpf.VariableSpec
 		val  any
 	}{
 		{vars.Kind, uint8(m.Kind)},
-		{vars.LocalAddr, m.Local.As4()},
-		{vars.PeerAddr, peer},
+		{vars.WantIpv4, flag(v4)},
+		{vars.WantIpv6, flag(v6)},
+		{vars.AnyLocal, flag(!m.Local.IsValid())},
+		{vars.AnyPeer, flag(!m.Peer.IsValid())},
+		{vars.LocalIpv4, local4},
+		{vars.PeerIpv4, peer4},
+		{vars.LocalIpv6, local6},
+		{vars.PeerIpv6, peer6},
 		{vars.EchoId, id},
 		{vars.Cookie, cookie},
 		{vars.CookieLen, cookieLen},
+		{vars.Fragments, flag(m.Fragments)},
+		{vars.HasMac, flag(!m.MAC.IsZero())},
 		{vars.LocalMac, [6]byte(m.MAC)},
+		{vars.VlanTags, tags},
+		{vars.NoLink, flag(m.NoLink)},
 	} {
 		if err := v.spec.Set(v.val); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addressBytes returns an address in the form of its family, and zeros in the
+// other's.
+func addressBytes(a netip.Addr) (v4 [4]byte, v6 [16]byte) {
+	if a.Is4() {
+		v4 = a.As4()
+	} else if a.IsValid() {
+		v6 = a.As16()
+	}
+	return v4, v6
+}
+
+// flag is a truth value as the program's constants have it.
+func flag(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // loadError keeps the text and the errno of an error of cilium/ebpf, and none of

@@ -19,11 +19,14 @@ import (
 func TestKernelDatagram(t *testing.T) {
 	list := corpus(t)
 	eachMode(t, func(t *testing.T, mode Mode) {
-		for _, mm := range matches {
+		for i, mm := range matches {
 			in, out := datagramPair(t)
 			f := newFilter(t, mm.m, mode)
 			attach(t, f, in)
 			for _, s := range list {
+				if !s.judgedBy(i) {
+					continue
+				}
 				before := rejected(t, f)
 				out.send(t, s.bytes)
 				var got bool
@@ -73,9 +76,12 @@ func TestKernelTestRun(t *testing.T) {
 		packetOtherHost: otherMAC,
 	}
 	list, runs := corpus(t), 0
-	for _, mm := range matches {
+	for i, mm := range matches {
 		f := newFilter(t, mm.m, EBPF)
 		for _, s := range list {
+			if !s.judgedBy(i) {
+				continue
+			}
 			if len(s.bytes) == 0 {
 				continue // EINVAL: the kernel has no skb without data
 			}
@@ -102,19 +108,19 @@ func TestKernelTestRun(t *testing.T) {
 		}
 	}
 	t.Logf("%d frames, %d runs", len(list), runs)
-	if least := (len(list) - 1) * len(matches); runs < least {
+	if least := len(madeSamples()) * len(matches); runs < least {
 		t.Errorf("%d runs, want at least %d", runs, least)
 	}
 }
 
-// A live is a wire whose near end has a socket for each Match, and a witness,
-// which sees all frames that arrive there.
+// A live is a wire whose near end has a socket for each Match of Ethernet, and a
+// witness, which sees all frames that arrive there.
 type live struct {
 	far     *socket
 	witness *socket
-	filters []*Filter
-	sockets []*socket
-	markers uint32
+	filters [len(matches)]*Filter // nil of a Match without link layer
+	sockets [len(matches)]*socket
+	ends    uint32
 }
 
 func newLive(t *testing.T, pair *lab.Pair, mode Mode) *live {
@@ -130,18 +136,14 @@ func newLive(t *testing.T, pair *lab.Pair, mode Mode) *live {
 	if !bytes.Equal(pair.NearMAC, localMAC[:]) {
 		t.Fatalf("the lab's near end has the address %s, the corpus wants %s", pair.NearMAC, localMAC)
 	}
-	if err := l.witness.raw.Control(func(fd uintptr) {
-		if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
-			t.Fatal(err)
+	detach(t, l.witness)
+	for i, mm := range matches {
+		if mm.m.NoLink {
+			continue
 		}
-	}); err != nil {
-		t.Fatal(err)
-	}
-	for _, mm := range matches {
-		f := newFilter(t, mm.m, mode)
-		s := packetSocket(t, pair.Near, unix.ETH_P_ALL)
-		attach(t, f, s)
-		l.filters, l.sockets = append(l.filters, f), append(l.sockets, s)
+		l.filters[i] = newFilter(t, mm.m, mode)
+		l.sockets[i] = packetSocket(t, pair.Near, unix.ETH_P_ALL)
+		attach(t, l.filters[i], l.sockets[i])
 	}
 	return l
 }
@@ -173,58 +175,100 @@ func pinned(t *testing.T, ns *lab.Namespace, f func()) {
 	}
 }
 
-// marker makes a frame that a Match accepts and that is in no corpus: its
-// sender tells it from other frames, and a number behind its end from other
-// markers.
-func (l *live) marker(m Match) []byte {
-	b := acceptable(m)
-	copy(b[6:], markerMAC[:])
-	l.markers++
-	return binary.BigEndian.AppendUint32(b, l.markers)
-}
-
-func isMarker(b []byte) bool {
-	return len(b) >= etherLen && bytes.Equal(b[6:12], markerMAC[:])
-}
-
-// judge sends a frame down the wire, and a marker for each Match after it. It
-// returns what the witness saw of the frame, and which Matches accepted it: the
-// frame lies before the marker in their sockets' queues, or it never will.
-func (l *live) judge(t *testing.T, wire, want []byte) (meta Meta, accepted []bool) {
-	t.Helper()
-	l.far.send(t, wire)
-	markers := make([][]byte, len(matches))
-	for i, mm := range matches {
-		markers[i] = l.marker(mm.m)
-		l.far.send(t, markers[i])
+// wire is the frame as it was before the kernel took its tag out.
+func (s sample) wire() []byte {
+	if s.vlan {
+		return insertTag(s.bytes, s.tci)
 	}
+	return s.bytes
+}
+
+// sendable tells whether the frame can come over Ethernet as it is.
+func (s sample) sendable() bool {
+	if s.raw || len(s.bytes) < etherLen {
+		return false // EINVAL: no Ethernet frame (dev_validate_header)
+	}
+	// The kernel takes out the tag that comes first, if there is a whole one
+	// (skb_vlan_untag), else it drops the frame.
+	switch b := s.wire(); binary.BigEndian.Uint16(b[12:]) {
+	case etherTypeVLAN, etherTypeQinQ:
+		return s.vlan && len(b) >= etherLen+tagLen+2
+	default:
+		return true
+	}
+}
+
+// end makes a frame that no Match accepts or finds to be false, and that is the
+// only one of its kind.
+func (l *live) end() []byte {
+	b := append(frame.Broadcast[:], markerMAC[:]...)
+	b = append(b, 0x88, 0xb5) // an EtherType for experiments
+	l.ends++
+	return binary.BigEndian.AppendUint32(b, l.ends)
+}
+
+// check has send send a frame, and an end after it. When the end has come the
+// frame is in the sockets' queues, or it never will be. It checks what the
+// witness saw of the frame and who accepted and counted it, and returns who did
+// accept it.
+func (l *live) check(t *testing.T, s sample, send func(), end []byte) (accepted [len(matches)]bool) {
+	t.Helper()
+	var before [len(matches)]uint64
+	for i, f := range l.filters {
+		if f != nil {
+			before[i] = rejected(t, f)
+		}
+	}
+	send()
 
 	b, meta := l.witness.recv(t)
-	if !bytes.Equal(b, want) {
-		t.Fatalf("the witness sees\n% x, want\n% x", b, want)
+	if !bytes.Equal(b, s.bytes) {
+		t.Fatalf("%s: the witness sees\n% x, want\n% x", s.name, b, s.bytes)
 	}
-	for i := range markers {
-		if b, _ := l.witness.recv(t); !bytes.Equal(b, markers[i]) {
-			t.Fatalf("the witness sees\n% x, want the marker\n% x", b, markers[i])
+	if meta != s.meta() {
+		t.Fatalf("%s: the kernel says %+v of it, want %+v", s.name, meta, s.meta())
+	}
+	if b, _ := l.witness.recv(t); !bytes.Equal(b, end) {
+		t.Fatalf("the witness sees\n% x, want the end\n% x", b, end)
+	}
+	for i, mm := range matches {
+		if l.sockets[i] == nil {
+			continue
 		}
+		accepted[i] = l.sockets[i].took(t, s.bytes)
+		if want := mm.m.Accepts(s.bytes, meta); accepted[i] != want {
+			t.Errorf("%s, %s: accepted: %v, want %v", mm.name, s.name, accepted[i], want)
+		}
+		checkCount(t, l.filters[i], before[i], mm.m.Claims(s.bytes, meta), mm.name+", "+s.name)
 	}
+	return accepted
+}
 
-	accepted = make([]bool, len(matches))
-	for i, s := range l.sockets {
+// took tells whether a frame, and nothing else, has come.
+func (s *socket) took(t *testing.T, want []byte) (ok bool) {
+	t.Helper()
+	if err := s.raw.Control(func(fd uintptr) {
 		for {
-			b, _ := s.recv(t)
-			if bytes.Equal(b, markers[i]) {
-				break
+			b, _, more := recvNow(t, int(fd))
+			if !more {
+				return
 			}
-			switch {
-			case bytes.Equal(b, want) && !accepted[i]:
-				accepted[i] = true
-			case !isMarker(b):
-				t.Fatalf("%s accepts what nobody sent:\n% x", matches[i].name, b)
+			if ok || !bytes.Equal(b, want) {
+				t.Fatalf("accepted what nobody sent:\n% x", b)
 			}
+			ok = true
 		}
+	}); err != nil {
+		t.Fatal(err)
 	}
-	return meta, accepted
+	return ok
+}
+
+// wired sends a frame down the wire.
+func (l *live) wired(t *testing.T, s sample) (accepted [len(matches)]bool) {
+	t.Helper()
+	end := l.end()
+	return l.check(t, s, func() { l.far.send(t, s.wire()); l.far.send(t, end) }, end)
 }
 
 func TestKernelLive(t *testing.T) {
@@ -233,33 +277,75 @@ func TestKernelLive(t *testing.T) {
 		pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 		l := newLive(t, pair, mode)
 		sent := 0
+		var count [len(matches)]int
 		pinned(t, pair.Near, func() {
 			for _, s := range list {
-				if len(s.bytes) < etherLen {
-					continue // EINVAL: no Ethernet frame (dev_validate_header)
+				if !s.sendable() {
+					continue
 				}
-				before := make([]uint64, len(matches))
-				for i, f := range l.filters {
-					before[i] = rejected(t, f)
-				}
-				wire := s.bytes
-				if s.vlan {
-					wire = insertTag(wire, s.tci)
-				}
-				meta, accepted := l.judge(t, wire, s.bytes)
-				sent++
-				if meta != s.meta() {
-					t.Fatalf("%s: the kernel says %+v of it, want %+v", s.name, meta, s.meta())
-				}
-				for i, mm := range matches {
-					if want := mm.m.Accepts(s.bytes, meta); accepted[i] != want {
-						t.Errorf("%s, %s: accepted: %v, want %v", mm.name, s.name, accepted[i], want)
+				for i, ok := range l.wired(t, s) {
+					if ok {
+						count[i]++
 					}
-					checkCount(t, l.filters[i], before[i], mm.m.Claims(s.bytes, meta), mm.name+", "+s.name)
 				}
+				sent++
 			}
 		})
 		t.Logf("%d of %d frames sent", sent, len(list))
+		if least := len(list) / 2; sent < least {
+			t.Errorf("%d frames sent, want at least %d", sent, least)
+		}
+		for i, n := range count {
+			if l.filters[i] != nil && n == 0 {
+				t.Errorf("%s accepted nothing", matches[i].name)
+			}
+		}
+	})
+}
+
+// On a tun interface frames begin with the IP header, for the Matches without
+// link layer.
+func TestKernelTun(t *testing.T) {
+	list := corpus(t)
+	eachMode(t, func(t *testing.T, mode Mode) {
+		ns := labtest.NewNamespace(t)
+		tun := labtest.AddTun(t, ns, "eth0")
+		if err := ns.SetUp("eth0"); err != nil {
+			t.Fatal(err)
+		}
+		if err := ns.WaitUp("eth0"); err != nil {
+			t.Fatal(err)
+		}
+		l := &live{witness: packetSocket(t, ns, unix.ETH_P_ALL)}
+		detach(t, l.witness)
+		for i, mm := range matches {
+			if mm.m.NoLink {
+				l.filters[i] = newFilter(t, mm.m, mode)
+				l.sockets[i] = packetSocket(t, ns, unix.ETH_P_ALL)
+				attach(t, l.filters[i], l.sockets[i])
+			}
+		}
+		send := func(b []byte) {
+			if _, err := tun.Write(b); err != nil {
+				t.Fatalf("% x: %v", b, err)
+			}
+		}
+		sent := 0
+		pinned(t, ns, func() {
+			for _, s := range list {
+				version := byte(0) // EINVAL: neither 4 nor 6 (tun_get_user)
+				if len(s.bytes) > 0 {
+					version = s.bytes[0] >> 4
+				}
+				if !s.raw || s.vlan || version != 4 && version != 6 {
+					continue
+				}
+				sent++
+				l.ends++
+				end := binary.BigEndian.AppendUint32([]byte{0x40}, l.ends)
+				l.check(t, s, func() { send(s.bytes); send(end) }, end)
+			}
+		})
 		if least := 200; sent < least {
 			t.Errorf("%d frames sent, want at least %d", sent, least)
 		}
@@ -279,15 +365,13 @@ func TestKernelOutgoing(t *testing.T) {
 			if !bytes.Equal(b, reply) || meta.PacketType != packetOutgoing {
 				t.Fatalf("the witness sees %+v\n% x", meta, b)
 			}
-			_, accepted := l.judge(t, reply, reply)
-			for i := range matches {
-				if want := matches[i].m.Accepts(reply, Meta{}); accepted[i] != want {
-					t.Errorf("%s: incoming twin accepted: %v, want %v", matches[i].name, accepted[i], want)
+			for i, f := range l.filters {
+				if f != nil && rejected(t, f) != 0 {
+					t.Errorf("%s rejected it", matches[i].name)
 				}
 			}
-			if n := rejected(t, l.filters[mEcho]); n != 0 {
-				t.Errorf("%d rejected", n)
-			}
+			// Its incoming twin comes but once.
+			l.wired(t, sample{name: "incoming twin", bytes: reply})
 		})
 	})
 }
@@ -297,23 +381,41 @@ func TestKernelOutgoing(t *testing.T) {
 func TestKernelNarrowProtocol(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 	far := packetSocket(t, pair.Far, 0)
-	narrow := packetSocket(t, pair.Near, unix.ETH_P_IP)
-	attach(t, newFilter(t, matches[mEcho].m, Classic), narrow)
-	wide := packetSocket(t, pair.Near, unix.ETH_P_ALL)
-	attach(t, newFilter(t, matches[mEcho].m, Classic), wide)
+	open := func(protocol uint16, match int) *socket {
+		s := packetSocket(t, pair.Near, protocol)
+		attach(t, newFilter(t, matches[match].m, Classic), s)
+		return s
+	}
+	narrow, wide := open(unix.ETH_P_IP, mEcho), open(unix.ETH_P_ALL, mEcho)
+	narrow5, wide5 := open(unix.ETH_P_IP, mVLAN), open(unix.ETH_P_ALL, mVLAN)
 
 	reply, plain := newPing(), newPing(func(p *ping) { p.icmp.Seq++ })
 	pinned(t, pair.Near, func() {
 		far.send(t, insertTag(reply, 5))
 		far.send(t, insertTag(reply, 0))
 		far.send(t, plain)
-		if b, meta := narrow.recv(t); !bytes.Equal(b, reply) || meta.VLANPresent {
-			t.Errorf("ETH_P_IP: %+v\n% x\nwant the frame with the priority tag, its tag gone", meta, b)
-		}
-		for _, s := range []*socket{narrow, wide} {
-			if b, _ := s.recv(t); !bytes.Equal(b, plain) {
-				t.Errorf("% x\nwant the frame without a tag", b)
+		for _, want := range []struct {
+			name  string
+			s     *socket
+			bytes []byte
+			meta  Meta
+		}{
+			{"VLAN 5", wide5, reply, Meta{VLANPresent: true, VLANTCI: 5}},
+			{"priority tag", wide, reply, Meta{VLANPresent: true}},
+			{"priority tag, to ETH_P_IP", narrow, reply, Meta{}},
+			{"no tag", wide, plain, Meta{}},
+			{"no tag, to ETH_P_IP", narrow, plain, Meta{}},
+		} {
+			if b, meta := want.s.recv(t); !bytes.Equal(b, want.bytes) || meta != want.meta {
+				t.Errorf("%s: %+v\n% x\nwant %+v\n% x", want.name, meta, b, want.meta, want.bytes)
 			}
+		}
+		if err := narrow5.raw.Control(func(fd uintptr) {
+			if b, meta, ok := recvNow(t, int(fd)); ok {
+				t.Errorf("VLAN 5, to ETH_P_IP: %+v\n% x", meta, b)
+			}
+		}); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -160,6 +160,18 @@ func recvNow(t testing.TB, fd int) (b []byte, meta Meta, ok bool) {
 	return buf[:n], meta, true
 }
 
+// detach takes a socket's filter away.
+func detach(t testing.TB, s *socket) {
+	t.Helper()
+	if err := s.raw.Control(func(fd uintptr) {
+		if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+			t.Fatal(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func newFilter(t testing.TB, m Match, mode Mode) *Filter {
 	t.Helper()
 	f, err := NewFilter(m, mode)

@@ -3,21 +3,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The socket filter of l2ping: keeps the replies that one Match describes.
- * Match.Accepts, Match.Claims (match.go) and Match.Classic (classic.go) say
+ * Match.Accepts, Match.Claims (judge.go) and Match.Classic (classic.go) say
  * the same in Go and in classic BPF; change the three together.
  *
  * The program runs on an AF_PACKET socket of type SOCK_RAW, where offset 0 is
- * the Ethernet header. A socket filter may not use data and data_end, so every
- * header is copied out by bpf_skb_load_bytes(), which fails rather than read
- * past the frame.
+ * the Ethernet header, or the IP header if the interface has no link layer. A
+ * socket filter may not use data and data_end, so every header is copied out by
+ * bpf_skb_load_bytes(), which fails rather than read past the frame.
  *
  * The headers of this machine describe its own byte order, whatever the
  * target is: asm/byteorder.h and the bit fields of struct iphdr are wrong for
  * one of bpfel and bpfeb. Only bpf_endian.h, which asks the compiler, is used
- * for byte order, and no bit field is read. <linux/icmp.h> and <linux/if_arp.h>
- * are left out because they need the C library of the target.
+ * for byte order, and no bit field is read. <linux/icmp.h>, <linux/if_arp.h> and
+ * <linux/ipv6.h> are left out because they need the C library of the target.
  */
-#include <stddef.h>
 #include <linux/types.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -31,9 +30,21 @@
 #define DROP 0
 #define KEEP (-1)
 
+/* IEEE 802.1Q */
+#define VLAN_ID 0x0fff
+#define VLAN_ID_BITS 12
+#define MAX_TAGS_LEFT 2 /* in the frame itself */
+
 /* RFC 791: the flag "more fragments", and the fragment's offset. */
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
+
+/* The same in the fragment header of IPv6: RFC 8200, section 4.5. */
+#define IPV6_MF 0x0001
+#define IPV6_OFFSET 0xfff8
+
+#define NEXTHDR_FRAGMENT 44
+#define NEXTHDR_ICMPV6 58
 
 /* RFC 792 */
 #define ICMP_ECHO_REPLY 0
@@ -43,9 +54,53 @@
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
 
+/* RFC 4443, RFC 4861 */
+#define ICMPV6_UNREACHABLE 1
+#define ICMPV6_PACKET_TOO_BIG 2
+#define ICMPV6_TIME_EXCEEDED 3
+#define ICMPV6_PARAMETER_PROBLEM 4
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY 129
+#define ICMPV6_NEIGHBOR_SOLICITATION 135
+#define ICMPV6_NEIGHBOR_ADVERTISEMENT 136
+#define NEIGHBOR_HOP_LIMIT 255
+
 /* RFC 826 */
 #define ARP_HARDWARE_ETHERNET 1
+#define ARP_REQUEST 1
 #define ARP_REPLY 2
+
+/* Addresses as they lie in the frame, in parts that are compared at once. */
+struct addr6 {
+	__u64 half[2];
+};
+
+struct mac {
+	__be16 part[ETH_ALEN / 2];
+};
+
+struct ethernet_header {
+	struct mac dst;
+	struct mac src;
+	__be16 type;
+};
+
+struct ipv6_header {
+	__u8 version; /* in the upper half */
+	__u8 flow[3];
+	__be16 payload_len;
+	__u8 next_header;
+	__u8 hop_limit;
+	struct addr6 saddr;
+	struct addr6 daddr;
+};
+
+struct fragment_header {
+	__u8 next_header;
+	__u8 reserved;
+	__be16 offset; /* and flags */
+	__be32 id;
+};
 
 /* The first eight bytes of an ICMP message: echo, or an error before its quote. */
 struct icmp_header {
@@ -56,21 +111,37 @@ struct icmp_header {
 	__be16 sequence;
 };
 
+/* A neighbor solicitation or advertisement, without options. */
+struct neighbor {
+	__u8 type;
+	__u8 code;
+	__sum16 checksum;
+	__be32 flags;
+	struct addr6 target;
+};
+
 struct arp_packet {
 	__be16 hardware_type;
 	__be16 protocol_type;
 	__u8 hardware_len;
 	__u8 protocol_len;
 	__be16 operation;
-	__u8 sender_mac[ETH_ALEN];
+	struct mac sender_mac;
 	__be32 sender_addr;
-	__u8 target_mac[ETH_ALEN];
+	struct mac target_mac;
 	__be32 target_addr;
-} __attribute__((packed));
+} __attribute__((packed, aligned(4)));
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 ethertype; /* of what follows */
+};
 
 enum kind {
 	KIND_ECHO_REPLY = 1,
 	KIND_ARP_REPLY = 2,
+	KIND_NEIGHBOR_REPLY = 3,
+	KIND_NEIGHBOR_REQUEST = 4,
 };
 
 /*
@@ -79,12 +150,22 @@ enum kind {
  * small integers are bytes in network order, compared as they lie in the frame.
  */
 const volatile __u8 kind;
-const volatile __be32 local_addr;
-const volatile __be32 peer_addr; /* 0: any */
+const volatile __u8 want_ipv4; /* families: one of them, or both */
+const volatile __u8 want_ipv6;
+const volatile __u8 any_local; /* or the address of the one family */
+const volatile __u8 any_peer;
+const volatile __be32 local_ipv4;
+const volatile __be32 peer_ipv4;
+const volatile struct addr6 local_ipv6;
+const volatile struct addr6 peer_ipv6;
 const volatile __be16 echo_id;
-const volatile __u8 cookie[8]; /* zeros from cookie_len on */
+const volatile __u64 cookie; /* zeros from cookie_len on */
 const volatile __u8 cookie_len; /* 0 to 8 */
-const volatile __u8 local_mac[ETH_ALEN];
+const volatile __u8 fragments; /* let them pass */
+const volatile __u8 has_mac;
+const volatile struct mac local_mac;
+const volatile __be32 vlan_tags; /* as add_tag() makes them */
+const volatile __u8 no_link; /* the frame begins at IP */
 
 /* Frames that claimed to be replies of ours and were not, since loading. */
 __u64 rejected;
@@ -96,6 +177,41 @@ enum verdict {
 	OURS,
 };
 
+static __always_inline int is_local4(__be32 addr)
+{
+	return any_local || addr == local_ipv4;
+}
+
+static __always_inline int is_peer4(__be32 addr)
+{
+	return any_peer || addr == peer_ipv4;
+}
+
+static __always_inline int is_local6(const struct addr6 *addr)
+{
+	return any_local ||
+	       (addr->half[0] == local_ipv6.half[0] && addr->half[1] == local_ipv6.half[1]);
+}
+
+static __always_inline int is_peer6(const struct addr6 *addr)
+{
+	return any_peer ||
+	       (addr->half[0] == peer_ipv6.half[0] && addr->half[1] == peer_ipv6.half[1]);
+}
+
+/* ff02::1: RFC 4291, section 2.7.1. */
+static __always_inline int is_all_nodes(const struct addr6 *addr)
+{
+	return addr->half[0] == bpf_cpu_to_be64(0xff02000000000000ULL) &&
+	       addr->half[1] == bpf_cpu_to_be64(1);
+}
+
+static __always_inline int is_mac(const struct mac *mac)
+{
+	return mac->part[0] == local_mac.part[0] && mac->part[1] == local_mac.part[1] &&
+	       mac->part[2] == local_mac.part[2];
+}
+
 /* The header's length in bytes, 20 to 60, or 0 if it is no IPv4 header. */
 static __always_inline __u32 ipv4_header_len(const struct iphdr *ip)
 {
@@ -106,167 +222,352 @@ static __always_inline __u32 ipv4_header_len(const struct iphdr *ip)
 	return (first & 0xf) * 4;
 }
 
-static __always_inline int is_peer(__be32 addr)
+/*
+ * Where the ICMPv6 message begins, counted from the IPv6 header @ip at @off, of
+ * which @len bytes are there, or 0 if the datagram is of another protocol or has
+ * other extension headers. @fragment gets offset and flag, 0 without a header
+ * for them.
+ */
+static __always_inline __u32 ipv6_headers_len(struct __sk_buff *skb, const struct ipv6_header *ip,
+					      __u32 off, __u32 len, __u16 *fragment)
 {
-	__be32 peer = peer_addr;
+	struct fragment_header frag;
 
-	return !peer || addr == peer;
+	*fragment = 0;
+	if (ip->next_header == NEXTHDR_ICMPV6)
+		return sizeof(*ip);
+	if (ip->next_header != NEXTHDR_FRAGMENT || len < sizeof(*ip) + sizeof(frag))
+		return 0;
+	if (bpf_skb_load_bytes(skb, off + sizeof(*ip), &frag, sizeof(frag)))
+		return 0;
+	if (frag.next_header != NEXTHDR_ICMPV6)
+		return 0;
+	*fragment = bpf_ntohs(frag.offset);
+	return sizeof(*ip) + sizeof(frag);
 }
 
 /* Tells whether the echoed payload at @off, of @len bytes, has our cookie. */
 static __always_inline int has_cookie(struct __sk_buff *skb, __u32 off, __u32 len)
 {
-	__u8 got[sizeof(cookie)] = {};
 	__u32 want = cookie_len;
-	__u32 i;
+	__u64 got = 0;
 
 	if (want == 0)
 		return 1;
 	if (want > sizeof(got) || want > len)
 		return 0;
-	if (bpf_skb_load_bytes(skb, off, got, want))
+	if (bpf_skb_load_bytes(skb, off, &got, want))
 		return 0;
-	for (i = 0; i < sizeof(got); i++)
-		if (got[i] != cookie[i])
-			return 0;
-	return 1;
+	return got == cookie;
+}
+
+/*
+ * A fragment that has no ICMP header in it, and so nothing to tell it by but its
+ * addresses. @foreign says that the frame's tags are not ours.
+ */
+static __always_inline enum verdict later_fragment(int peer, int foreign)
+{
+	return fragments && peer && !foreign ? OURS : OTHER;
+}
+
+/* An echo reply with header @icmp; @len bytes of payload are at @off. */
+static __always_inline enum verdict reply(struct __sk_buff *skb, const struct icmp_header *icmp,
+					  __u32 off, __u32 len, int peer, int partial)
+{
+	if (icmp->id != echo_id || (partial && !fragments))
+		return OTHER;
+	if (icmp->code != 0 || !peer || !has_cookie(skb, off, len))
+		return CLAIMED;
+	return OURS;
+}
+
+/* The ICMP header at @off of the request that an error quotes. */
+static __always_inline enum verdict request(struct __sk_buff *skb, __u32 off, __u8 type, int peer)
+{
+	struct icmp_header icmp;
+
+	if (bpf_skb_load_bytes(skb, off, &icmp, sizeof(icmp)))
+		return OTHER;
+	if (icmp.type != type || icmp.id != echo_id)
+		return OTHER;
+	if (icmp.code != 0 || !peer)
+		return CLAIMED;
+	return OURS;
 }
 
 /*
  * The quote in an ICMP error: the header of our probe and eight bytes of its
  * ICMP message, which need not reach the cookie. @len bytes are at @off.
  */
-static __always_inline enum verdict quote(struct __sk_buff *skb, __u32 off, __u32 len)
+static __always_inline enum verdict quote4(struct __sk_buff *skb, __u32 off, __u32 len)
 {
-	struct icmp_header icmp;
 	struct iphdr ip;
 	__u32 ihl;
 
 	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)))
 		return OTHER;
 	ihl = ipv4_header_len(&ip);
-	if (!ihl || len < ihl + sizeof(icmp))
+	if (!ihl || len < ihl + sizeof(struct icmp_header))
 		return OTHER;
 	if (ip.protocol != IPPROTO_ICMP || ip.frag_off & bpf_htons(IP_OFFSET))
 		return OTHER;
-	if (ip.saddr != local_addr)
+	if (!is_local4(ip.saddr))
 		return OTHER;
-
-	if (bpf_skb_load_bytes(skb, off + ihl, &icmp, sizeof(icmp)))
-		return OTHER;
-	if (icmp.type != ICMP_ECHO_REQUEST || icmp.id != echo_id)
-		return OTHER;
-
-	if (icmp.code != 0 || !is_peer(ip.daddr))
-		return CLAIMED;
-	return OURS;
+	return request(skb, off + ihl, ICMP_ECHO_REQUEST, is_peer4(ip.daddr));
 }
 
-/* An ICMP message of @len bytes at @off, sent by @from. */
-static __always_inline enum verdict icmp(struct __sk_buff *skb, __u32 off, __u32 len, __be32 from)
+/* The same in an ICMPv6 error. */
+static __always_inline enum verdict quote6(struct __sk_buff *skb, __u32 off, __u32 len)
+{
+	struct ipv6_header ip;
+	__u16 fragment;
+	__u32 headers;
+
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)))
+		return OTHER;
+	if (ip.version >> 4 != 6 || !is_local6(&ip.saddr))
+		return OTHER;
+	headers = ipv6_headers_len(skb, &ip, off, len, &fragment);
+	if (!headers || fragment & IPV6_OFFSET || len < headers + sizeof(struct icmp_header))
+		return OTHER;
+	return request(skb, off + headers, ICMPV6_ECHO_REQUEST, is_peer6(&ip.daddr));
+}
+
+/*
+ * A whole IPv4 datagram to us at @off, or a fragment of one. Its length is the
+ * header's: the frame's may have Ethernet's padding in it.
+ */
+static __always_inline enum verdict ipv4(struct __sk_buff *skb, __u32 off, int foreign)
 {
 	struct icmp_header icmp;
+	__u32 ihl, total, len;
+	struct iphdr ip;
+	int partial;
 
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)))
+		return OTHER;
+	ihl = ipv4_header_len(&ip);
+	total = bpf_ntohs(ip.tot_len);
+	if (!ihl || total < ihl || off + total > skb->len)
+		return OTHER;
+	if (ip.protocol != IPPROTO_ICMP || !is_local4(ip.daddr))
+		return OTHER;
+	if (ip.frag_off & bpf_htons(IP_OFFSET))
+		return later_fragment(is_peer4(ip.saddr), foreign);
+
+	off += ihl;
+	len = total - ihl;
 	if (len < sizeof(icmp) || bpf_skb_load_bytes(skb, off, &icmp, sizeof(icmp)))
 		return OTHER;
 	off += sizeof(icmp);
 	len -= sizeof(icmp);
 
+	partial = !!(ip.frag_off & bpf_htons(IP_MF));
 	switch (icmp.type) {
 	case ICMP_ECHO_REPLY:
-		if (icmp.id != echo_id)
-			return OTHER;
-		if (icmp.code != 0 || !is_peer(from) || !has_cookie(skb, off, len))
-			return CLAIMED;
-		return OURS;
+		return reply(skb, &icmp, off, len, is_peer4(ip.saddr), partial);
 	case ICMP_UNREACHABLE:
 	case ICMP_REDIRECT:
 	case ICMP_TIME_EXCEEDED:
 	case ICMP_PARAMETER_PROBLEM:
-		return quote(skb, off, len);
+		return partial ? OTHER : quote4(skb, off, len);
 	}
 	return OTHER;
 }
 
-/*
- * A whole IPv4 datagram to us. Its length is the header's: the frame's may
- * have Ethernet's padding in it.
- */
-static __always_inline enum verdict ipv4(struct __sk_buff *skb)
+/* The same of IPv6. */
+static __always_inline enum verdict ipv6(struct __sk_buff *skb, __u32 off, int foreign)
 {
-	__u32 ihl, total;
-	struct iphdr ip;
+	struct icmp_header icmp;
+	struct ipv6_header ip;
+	__u32 headers, len;
+	__u16 fragment;
+	int partial;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)))
 		return OTHER;
-	ihl = ipv4_header_len(&ip);
-	total = bpf_ntohs(ip.tot_len);
-	if (!ihl || total < ihl || ETH_HLEN + total > skb->len)
+	if (ip.version >> 4 != 6 || !is_local6(&ip.daddr))
 		return OTHER;
-	if (ip.frag_off & bpf_htons(IP_MF | IP_OFFSET))
+	len = sizeof(ip) + bpf_ntohs(ip.payload_len);
+	if (off + len > skb->len)
 		return OTHER;
-	if (ip.protocol != IPPROTO_ICMP || ip.daddr != local_addr)
+	headers = ipv6_headers_len(skb, &ip, off, len, &fragment);
+	if (!headers)
 		return OTHER;
-	return icmp(skb, ETH_HLEN + ihl, total - ihl, ip.saddr);
+	if (fragment & IPV6_OFFSET)
+		return later_fragment(is_peer6(&ip.saddr), foreign);
+
+	off += headers;
+	len -= headers;
+	if (len < sizeof(icmp) || bpf_skb_load_bytes(skb, off, &icmp, sizeof(icmp)))
+		return OTHER;
+	off += sizeof(icmp);
+	len -= sizeof(icmp);
+
+	partial = fragment & IPV6_MF;
+	switch (icmp.type) {
+	case ICMPV6_ECHO_REPLY:
+		return reply(skb, &icmp, off, len, is_peer6(&ip.saddr), partial);
+	case ICMPV6_UNREACHABLE:
+	case ICMPV6_PACKET_TOO_BIG:
+	case ICMPV6_TIME_EXCEEDED:
+	case ICMPV6_PARAMETER_PROBLEM:
+		return partial ? OTHER : quote6(skb, off, len);
+	}
+	return OTHER;
 }
 
-/* An ARP reply that the peer sent to us. */
-static __always_inline enum verdict arp(struct __sk_buff *skb)
+/* An ARP reply that the peer sent to us, or a request for our address. */
+static __always_inline enum verdict arp(struct __sk_buff *skb, __u32 off)
 {
 	struct arp_packet arp;
-	__u32 i;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &arp, sizeof(arp)))
+	if (bpf_skb_load_bytes(skb, off, &arp, sizeof(arp)))
 		return OTHER;
 	if (arp.hardware_type != bpf_htons(ARP_HARDWARE_ETHERNET) ||
 	    arp.protocol_type != bpf_htons(ETH_P_IP) ||
-	    arp.hardware_len != ETH_ALEN || arp.protocol_len != sizeof(__be32) ||
-	    arp.operation != bpf_htons(ARP_REPLY))
+	    arp.hardware_len != ETH_ALEN || arp.protocol_len != sizeof(__be32))
 		return OTHER;
-	if (arp.sender_addr != peer_addr || arp.target_addr != local_addr)
+	if (!is_local4(arp.target_addr))
 		return OTHER;
-	for (i = 0; i < ETH_ALEN; i++)
-		if (arp.target_mac[i] != local_mac[i])
-			return OTHER;
-	return OURS;
+	if (kind == KIND_NEIGHBOR_REQUEST)
+		return arp.operation == bpf_htons(ARP_REQUEST) ? OURS : OTHER;
+	if (arp.operation != bpf_htons(ARP_REPLY))
+		return OTHER;
+	return is_peer4(arp.sender_addr) && is_mac(&arp.target_mac) ? OURS : OTHER;
 }
 
 /*
- * A frame that the interface took for this host, or for a group. The kernel
- * moves the outer VLAN tag out of the frame before a packet socket sees it.
+ * A neighbor advertisement that the peer sent to us or to all, or a solicitation
+ * for our address, in a frame to @dst. RFC 6980 has those that bear a fragment
+ * header ignored.
  */
-static __always_inline enum verdict ethernet(struct __sk_buff *skb)
+static __always_inline enum verdict neighbor(struct __sk_buff *skb, __u32 off,
+					       const struct mac *dst)
 {
-	enum verdict verdict;
-	__be16 ethertype;
+	struct neighbor msg;
+	struct ipv6_header ip;
+	__u32 len;
 
-	if (skb->pkt_type != PACKET_HOST && skb->pkt_type != PACKET_BROADCAST &&
-	    skb->pkt_type != PACKET_MULTICAST)
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)))
 		return OTHER;
-	if (bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_proto), &ethertype, sizeof(ethertype)))
+	if (ip.version >> 4 != 6 || ip.next_header != NEXTHDR_ICMPV6 ||
+	    ip.hop_limit != NEIGHBOR_HOP_LIMIT)
+		return OTHER;
+	off += sizeof(ip);
+	len = bpf_ntohs(ip.payload_len);
+	if (len < sizeof(msg) || off + len > skb->len)
+		return OTHER;
+	if (bpf_skb_load_bytes(skb, off, &msg, sizeof(msg)) || msg.code != 0)
 		return OTHER;
 
-	switch (kind) {
-	case KIND_ECHO_REPLY:
-		if (ethertype != bpf_htons(ETH_P_IP))
-			return OTHER;
-		verdict = ipv4(skb);
-		if (verdict == OURS && skb->vlan_present)
-			return CLAIMED;
-		return verdict;
-	case KIND_ARP_REPLY:
-		if (ethertype != bpf_htons(ETH_P_ARP) || skb->vlan_present)
-			return OTHER;
-		return arp(skb);
+	if (kind == KIND_NEIGHBOR_REQUEST)
+		return msg.type == ICMPV6_NEIGHBOR_SOLICITATION && is_local6(&msg.target) ? OURS :
+											   OTHER;
+	if (msg.type != ICMPV6_NEIGHBOR_ADVERTISEMENT || !is_peer6(&msg.target))
+		return OTHER;
+	if (is_all_nodes(&ip.daddr))
+		return OURS;
+	return is_mac(dst) && is_local6(&ip.daddr) ? OURS : OTHER;
+}
+
+/*
+ * What a frame carries at @off, in a frame to @dst. @foreign says that its tags
+ * are not ours.
+ */
+static __always_inline enum verdict packet(struct __sk_buff *skb, __be16 ethertype, __u32 off,
+					   const struct mac *dst, int foreign)
+{
+	if (kind == KIND_ECHO_REPLY) {
+		if (want_ipv4 && ethertype == bpf_htons(ETH_P_IP))
+			return ipv4(skb, off, foreign);
+		if (want_ipv6 && ethertype == bpf_htons(ETH_P_IPV6))
+			return ipv6(skb, off, foreign);
+		return OTHER;
 	}
+	if (want_ipv4 && ethertype == bpf_htons(ETH_P_ARP))
+		return arp(skb, off);
+	if (want_ipv6 && ethertype == bpf_htons(ETH_P_IPV6))
+		return neighbor(skb, off, dst);
 	return OTHER;
+}
+
+/*
+ * Tags in one number: the ids of all but priority tags, outer first, 12 bits
+ * each. A frame may have one more than the Match: 36 bits.
+ */
+static __always_inline __u64 add_tag(__u64 tags, __u16 tci)
+{
+	__u16 id = tci & VLAN_ID;
+
+	return id ? tags << VLAN_ID_BITS | id : tags;
+}
+
+/*
+ * A frame that the interface took for this host, or for a group, or that is to
+ * our address. The kernel moves the outer VLAN tag out of the frame before a
+ * packet socket sees it.
+ */
+static __always_inline enum verdict link(struct __sk_buff *skb)
+{
+	struct ethernet_header eth = {};
+	struct vlan_tag tag;
+	enum verdict verdict;
+	__u32 off = 0;
+	__u64 tags = 0;
+	int foreign;
+	__u8 first;
+	__u32 i;
+
+	if (!no_link) {
+		if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
+			return OTHER;
+		off = sizeof(eth);
+	}
+	switch (skb->pkt_type) {
+	case PACKET_HOST:
+	case PACKET_BROADCAST:
+	case PACKET_MULTICAST:
+		break;
+	case PACKET_OTHERHOST:
+		if (has_mac && is_mac(&eth.dst))
+			break;
+		return OTHER;
+	default:
+		return OTHER;
+	}
+
+	if (skb->vlan_present)
+		tags = add_tag(tags, skb->vlan_tci);
+	if (no_link) {
+		if (bpf_skb_load_bytes(skb, 0, &first, sizeof(first)))
+			return OTHER;
+		eth.type = first >> 4 == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+	} else {
+		for (i = 0; i < MAX_TAGS_LEFT; i++) {
+			if (eth.type != bpf_htons(ETH_P_8021Q) &&
+			    eth.type != bpf_htons(ETH_P_8021AD))
+				break;
+			if (bpf_skb_load_bytes(skb, off, &tag, sizeof(tag)))
+				return OTHER;
+			off += sizeof(tag);
+			tags = add_tag(tags, bpf_ntohs(tag.tci));
+			eth.type = tag.ethertype;
+		}
+	}
+
+	foreign = tags != bpf_ntohl(vlan_tags);
+	verdict = packet(skb, eth.type, off, &eth.dst, foreign);
+	if (verdict == OURS && foreign)
+		return CLAIMED;
+	return verdict;
 }
 
 /* Returns how many bytes of the frame the socket gets: all of them, or none. */
 SEC("socket")
 int l2ping_match(struct __sk_buff *skb)
 {
-	switch (ethernet(skb)) {
+	switch (link(skb)) {
 	case OURS:
 		return KEEP;
 	case CLAIMED:

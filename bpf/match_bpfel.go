@@ -8,23 +8,44 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"structs"
 
 	"github.com/cilium/ebpf"
 )
+
+type matchAddr6 struct {
+	_    structs.HostLayout
+	Half [2]uint64
+}
+
+type matchMac struct {
+	_    structs.HostLayout
+	Part [3]uint16
+}
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	matchProgL2pingMatch = "l2ping_match"
+	matchVarAnyLocal     = "any_local"
+	matchVarAnyPeer      = "any_peer"
 	matchVarCookie       = "cookie"
 	matchVarCookieLen    = "cookie_len"
 	matchVarEchoId       = "echo_id"
+	matchVarFragments    = "fragments"
+	matchVarHasMac       = "has_mac"
 	matchVarKind         = "kind"
-	matchVarLocalAddr    = "local_addr"
+	matchVarLocalIpv4    = "local_ipv4"
+	matchVarLocalIpv6    = "local_ipv6"
 	matchVarLocalMac     = "local_mac"
-	matchVarPeerAddr     = "peer_addr"
+	matchVarNoLink       = "no_link"
+	matchVarPeerIpv4     = "peer_ipv4"
+	matchVarPeerIpv6     = "peer_ipv6"
 	matchVarRejected     = "rejected"
+	matchVarVlanTags     = "vlan_tags"
+	matchVarWantIpv4     = "want_ipv4"
+	matchVarWantIpv6     = "want_ipv6"
 )
 
 // loadMatch returns the embedded CollectionSpec for match.
@@ -82,14 +103,24 @@ type matchMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type matchVariableSpecs struct {
+	AnyLocal  *ebpf.VariableSpec `ebpf:"any_local"`
+	AnyPeer   *ebpf.VariableSpec `ebpf:"any_peer"`
 	Cookie    *ebpf.VariableSpec `ebpf:"cookie"`
 	CookieLen *ebpf.VariableSpec `ebpf:"cookie_len"`
 	EchoId    *ebpf.VariableSpec `ebpf:"echo_id"`
+	Fragments *ebpf.VariableSpec `ebpf:"fragments"`
+	HasMac    *ebpf.VariableSpec `ebpf:"has_mac"`
 	Kind      *ebpf.VariableSpec `ebpf:"kind"`
-	LocalAddr *ebpf.VariableSpec `ebpf:"local_addr"`
+	LocalIpv4 *ebpf.VariableSpec `ebpf:"local_ipv4"`
+	LocalIpv6 *ebpf.VariableSpec `ebpf:"local_ipv6"`
 	LocalMac  *ebpf.VariableSpec `ebpf:"local_mac"`
-	PeerAddr  *ebpf.VariableSpec `ebpf:"peer_addr"`
+	NoLink    *ebpf.VariableSpec `ebpf:"no_link"`
+	PeerIpv4  *ebpf.VariableSpec `ebpf:"peer_ipv4"`
+	PeerIpv6  *ebpf.VariableSpec `ebpf:"peer_ipv6"`
 	Rejected  *ebpf.VariableSpec `ebpf:"rejected"`
+	VlanTags  *ebpf.VariableSpec `ebpf:"vlan_tags"`
+	WantIpv4  *ebpf.VariableSpec `ebpf:"want_ipv4"`
+	WantIpv6  *ebpf.VariableSpec `ebpf:"want_ipv6"`
 }
 
 // matchObjects contains all objects after they have been loaded into the kernel.
@@ -122,14 +153,24 @@ func (m *matchMaps) Close() error {
 //
 // It can be passed to loadMatchObjects or ebpf.CollectionSpec.LoadAndAssign.
 type matchVariables struct {
+	AnyLocal  *ebpf.Variable `ebpf:"any_local"`
+	AnyPeer   *ebpf.Variable `ebpf:"any_peer"`
 	Cookie    *ebpf.Variable `ebpf:"cookie"`
 	CookieLen *ebpf.Variable `ebpf:"cookie_len"`
 	EchoId    *ebpf.Variable `ebpf:"echo_id"`
+	Fragments *ebpf.Variable `ebpf:"fragments"`
+	HasMac    *ebpf.Variable `ebpf:"has_mac"`
 	Kind      *ebpf.Variable `ebpf:"kind"`
-	LocalAddr *ebpf.Variable `ebpf:"local_addr"`
+	LocalIpv4 *ebpf.Variable `ebpf:"local_ipv4"`
+	LocalIpv6 *ebpf.Variable `ebpf:"local_ipv6"`
 	LocalMac  *ebpf.Variable `ebpf:"local_mac"`
-	PeerAddr  *ebpf.Variable `ebpf:"peer_addr"`
+	NoLink    *ebpf.Variable `ebpf:"no_link"`
+	PeerIpv4  *ebpf.Variable `ebpf:"peer_ipv4"`
+	PeerIpv6  *ebpf.Variable `ebpf:"peer_ipv6"`
 	Rejected  *ebpf.Variable `ebpf:"rejected"`
+	VlanTags  *ebpf.Variable `ebpf:"vlan_tags"`
+	WantIpv4  *ebpf.Variable `ebpf:"want_ipv4"`
+	WantIpv6  *ebpf.Variable `ebpf:"want_ipv6"`
 }
 
 // matchPrograms contains all programs after they have been loaded into the kernel.

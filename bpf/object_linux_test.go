@@ -15,26 +15,43 @@ import (
 // in an interpreter. The kernel of this machine can run one of them alone, and
 // the other would be wrong unnoticed.
 func TestObjects(t *testing.T) {
-	list := corpus(t)
+	list, frames := corpus(t), fieldSamples()
 	for _, name := range []string{"match_bpfel.o", "match_bpfeb.o"} {
 		t.Run(name, func(t *testing.T) {
-			for _, mm := range matches {
+			for i, mm := range matches {
 				vm := newMachine(t, name, mm.m)
 				for _, s := range list {
-					want, before := s.meta(), vm.rejected()
-					got, err := vm.run(s.bytes, want)
-					if err != nil {
-						t.Fatalf("%s, %s: %v", mm.name, s.name, err)
-					}
-					if accepts := mm.m.Accepts(s.bytes, want); (got == 0xffffffff) != accepts || (got == 0) == accepts {
-						t.Errorf("%s, %s: the program returns %#x, want accepted: %v", mm.name, s.name, got, accepts)
-					}
-					if claims := mm.m.Claims(s.bytes, want); (vm.rejected() == before+1) != claims || (vm.rejected() == before) == claims {
-						t.Errorf("%s, %s: %d rejected after %d, want claimed: %v", mm.name, s.name, vm.rejected(), before, claims)
+					if s.judgedBy(i) {
+						vm.check(t, s, mm.m, mm.name)
 					}
 				}
 			}
+			for i, m := range fields() {
+				if i%7 != 0 {
+					continue
+				}
+				vm := newMachine(t, name, m)
+				for _, s := range frames {
+					vm.check(t, s, m, fmt.Sprintf("%+v", m))
+				}
+			}
 		})
+	}
+}
+
+// check checks that the program does with a frame what a Match says.
+func (vm *machine) check(t *testing.T, s sample, m Match, name string) {
+	t.Helper()
+	meta, before := s.meta(), vm.rejected()
+	got, err := vm.run(s.bytes, meta)
+	if err != nil {
+		t.Fatalf("%s, %s: %v", name, s.name, err)
+	}
+	if accepts := m.Accepts(s.bytes, meta); (got == 0xffffffff) != accepts || (got == 0) == accepts {
+		t.Errorf("%s, %s: the program returns %#x, want accepted: %v", name, s.name, got, accepts)
+	}
+	if claims := m.Claims(s.bytes, meta); (vm.rejected() == before+1) != claims || (vm.rejected() == before) == claims {
+		t.Errorf("%s, %s: %d rejected after %d, want claimed: %v", name, s.name, vm.rejected(), before, claims)
 	}
 }
 
@@ -174,13 +191,15 @@ func (vm *machine) run(packet []byte, meta Meta) (uint32, error) {
 	vm.packet = packet
 	vm.regions[regionStack] = bytes.Repeat([]byte{0xa5}, stackLen) // as good as uninitialised
 
-	// struct __sk_buff of linux/bpf.h: len, pkt_type, and vlan_present at 20.
-	context := make([]byte, 24)
+	// struct __sk_buff of linux/bpf.h: len, pkt_type, and at 20 vlan_present and
+	// vlan_tci.
+	context := make([]byte, 28)
 	vm.order.PutUint32(context[0:], uint32(len(packet)))
 	vm.order.PutUint32(context[4:], uint32(meta.PacketType))
 	if meta.VLANPresent {
 		vm.order.PutUint32(context[20:], 1)
 	}
+	vm.order.PutUint32(context[24:], uint32(meta.VLANTCI))
 	vm.regions[regionContext] = context
 
 	var r [11]uint64
@@ -323,12 +342,21 @@ func (vm *machine) alu(r *[11]uint64, in asm.Instruction) error {
 		dst = src
 	case asm.Swap:
 		// "Convert to big endian": a swap for a machine that is not.
-		if in.OpCode.Endianness() != asm.BE || in.Constant != 16 {
+		if in.OpCode.Endianness() != asm.BE {
 			return fmt.Errorf("%v: unknown", in)
 		}
-		b := make([]byte, 2)
-		binary.BigEndian.PutUint16(b, uint16(dst))
-		dst = uint64(vm.order.Uint16(b))
+		switch in.Constant {
+		case 16:
+			dst = vm.load(binary.BigEndian.AppendUint16(nil, uint16(dst)))
+		case 32:
+			dst = vm.load(binary.BigEndian.AppendUint32(nil, uint32(dst)))
+		case 64:
+			dst = vm.load(binary.BigEndian.AppendUint64(nil, dst))
+		default:
+			return fmt.Errorf("%v: unknown", in)
+		}
+		r[in.Dst] = dst
+		return nil
 	default:
 		return fmt.Errorf("%v: unknown", in)
 	}
