@@ -13,6 +13,7 @@ import (
 	"github.com/l2ping/l2ping/internal/sock"
 	"github.com/l2ping/l2ping/internal/timestamping"
 	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
 )
 
 // Config configures Open.
@@ -26,11 +27,37 @@ type Config struct {
 	// BufferBytes bounds the frames that wait in the kernel to be read
 	// (SO_RCVBUF). 0 is 1 MiB; the kernel caps it at net.core.rmem_max.
 	BufferBytes int
+	// MAC is an address to hear besides the interface's own, for as long as
+	// the socket is open: that of frames which are sent in another's name. The
+	// zero MAC is none. See Socket.Joined.
+	MAC frame.MAC
+}
+
+// Joined says how a socket hears a MAC that is not the interface's own.
+type Joined uint8
+
+// The ways. Each ends with the socket.
+const (
+	JoinedNone        Joined = iota // there is none to hear
+	JoinedUnicast                   // the NIC lets frames to the MAC through (PACKET_MR_UNICAST)
+	JoinedPromiscuous               // the NIC lets all frames through (PACKET_MR_PROMISC)
+)
+
+// String returns the way's name.
+func (j Joined) String() string {
+	switch j {
+	case JoinedUnicast:
+		return "unicast"
+	case JoinedPromiscuous:
+		return "promiscuous"
+	}
+	return "none"
 }
 
 // A Frame is a received frame.
 type Frame struct {
-	// Data starts at the Ethernet header. It is valid until the next Receive.
+	// Data starts at the Ethernet header, or with l2.Interface.NoLink at that
+	// of IP. It is valid until the next Receive.
 	Data []byte
 	// Length is how long the frame was; more than len(Data) if it was cut.
 	Length int
@@ -43,13 +70,16 @@ type Frame struct {
 	// from another stamp of the same NIC (l2.StampHardware) and from nothing
 	// else.
 	Hardware int64
-	// VLAN is the tag that the kernel took off the frame.
+	// VLAN is the tag that the kernel took off the frame: the outer one. Others
+	// are still in Data.
 	VLAN VLAN
 }
 
-// VLAN is an 802.1Q tag.
+// VLAN is a VLAN tag.
 type VLAN struct {
 	Present bool
+	// Type is the tag's protocol identifier: 802.1Q, or 802.1ad.
+	Type frame.EtherType
 	// TCI has the priority, the drop eligibility and the VLAN id (IEEE
 	// 802.1Q, section 9.6).
 	TCI uint16
@@ -60,9 +90,13 @@ const batchLen = 16
 
 // A Socket receives frames. It is not safe for concurrent use.
 type Socket struct {
-	conn  *sock.Conn
-	batch *sock.Batch
-	drops uint64
+	conn   *sock.Conn
+	batch  *sock.Batch
+	room   int // for the data of one frame
+	drops  uint64
+	mac    frame.MAC
+	joined Joined
+	member *unix.PacketMreq // what is joined
 }
 
 // Open opens a packet socket on the interface and puts the filter in place. It
@@ -79,20 +113,25 @@ func Open(ifc *l2.Interface, cfg Config) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{
-		conn: conn,
-		// No frame is longer than the MTU and its headers; ICMP is not
-		// merged on reception.
-		batch: sock.NewBatch(batchLen, ifc.MTU+64, timestamping.ControlLen),
-	}
-	if err := s.setUp(cfg); err != nil {
+	s := &Socket{conn: conn, mac: cfg.MAC}
+	s.makeRoom(ifc)
+	if err := s.setUp(ifc, cfg); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("set up packet socket on %s: %w", ifc.Name, err)
 	}
 	return s, nil
 }
 
-func (s *Socket) setUp(cfg Config) error {
+// makeRoom makes room for frames of the interface. None is longer than the MTU
+// and its headers; ICMP is not merged on reception.
+func (s *Socket) makeRoom(ifc *l2.Interface) {
+	if room := ifc.MTU + 64; room > s.room {
+		s.room = room
+		s.batch = sock.NewBatch(batchLen, room, timestamping.ControlLen)
+	}
+}
+
+func (s *Socket) setUp(ifc *l2.Interface, cfg Config) error {
 	size := cfg.BufferBytes
 	if size == 0 {
 		size = 1 << 20
@@ -118,7 +157,73 @@ func (s *Socket) setUp(cfg Config) error {
 	if err := timestamping.Enable(fd, flags); err != nil {
 		return err
 	}
+	if err := s.join(ifc); err != nil {
+		return err
+	}
 	return cfg.Filter.Attach(s.conn)
+}
+
+// join has the interface hear the socket's MAC: by name, or if the driver has no
+// room for it, by hearing everything.
+func (s *Socket) join(ifc *l2.Interface) error {
+	s.leave()
+	if s.mac.IsZero() || s.mac == ifc.MAC || ifc.NoLink {
+		return nil
+	}
+	fd := s.conn.FD()
+	member := unix.PacketMreq{Ifindex: int32(ifc.Index), Type: unix.PACKET_MR_UNICAST, Alen: uint16(len(s.mac))}
+	copy(member.Address[:], s.mac[:])
+	s.joined = JoinedUnicast
+	err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &member)
+	if err != nil {
+		s.joined = JoinedPromiscuous
+		member = unix.PacketMreq{Ifindex: int32(ifc.Index), Type: unix.PACKET_MR_PROMISC}
+		err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &member)
+	}
+	if err != nil {
+		s.joined = JoinedNone
+		return fmt.Errorf("hear %s: %w", s.mac, os.NewSyscallError("setsockopt", err))
+	}
+	s.member = &member
+	return nil
+}
+
+// leave undoes join, on an interface that may be gone, and the membership with
+// it.
+func (s *Socket) leave() {
+	if s.member != nil {
+		_ = unix.SetsockoptPacketMreq(s.conn.FD(), unix.SOL_PACKET, unix.PACKET_DROP_MEMBERSHIP, s.member)
+	}
+	s.member, s.joined = nil, JoinedNone
+}
+
+// Joined tells how the socket hears Config.MAC: JoinedNone where there is none,
+// or it is the interface's own.
+func (s *Socket) Joined() Joined { return s.joined }
+
+// Rebind binds the socket to an interface that was made anew, or grows its
+// buffers to an MTU that has grown. Its filter, stamps and drop count stay, and
+// Config.MAC is heard there. It needs no capability. Frames that were received
+// before are no longer valid.
+func (s *Socket) Rebind(ifc *l2.Interface) error {
+	if err := s.conn.Rebind(&net.Interface{Index: ifc.Index, Name: ifc.Name}, unix.ETH_P_ALL); err != nil {
+		return err
+	}
+	s.makeRoom(ifc)
+	if err := s.join(ifc); err != nil {
+		return fmt.Errorf("bind packet socket to %s: %w", ifc.Name, err)
+	}
+	return nil
+}
+
+// SetFilter puts another filter in the place of the socket's, at once: between
+// the two nothing passes that neither lets through. Frames that wait to be read
+// have passed the old one, which may be closed.
+func (s *Socket) SetFilter(f *bpf.Filter) error {
+	if err := f.Attach(s.conn); err != nil {
+		return fmt.Errorf("set filter of packet socket: %w", err)
+	}
+	return nil
 }
 
 // WarmUp returns when the kernel stamps arriving frames, which it begins a few
@@ -156,7 +261,7 @@ func newFrame(data []byte, length int, control []byte) Frame {
 		Length:   length,
 		Arrival:  a.Software,
 		Hardware: a.Hardware,
-		VLAN:     VLAN{Present: a.VLAN, TCI: a.TCI},
+		VLAN:     VLAN{Present: a.VLAN, Type: frame.EtherType(a.TPID), TCI: a.TCI},
 	}
 }
 

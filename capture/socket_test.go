@@ -22,6 +22,7 @@ import (
 	"github.com/l2ping/l2ping/internal/lab/labtest"
 	"github.com/l2ping/l2ping/internal/timestamping"
 	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
 )
 
 // patience bounds the wait for what has to come.
@@ -82,7 +83,6 @@ func strangers(t testing.TB, pair *lab.Pair) [][]byte {
 		icmp(t, pair, layers.ICMPv4TypeEchoReply, echoID, 999, nil),
 		icmp(t, pair, layers.ICMPv4TypeTimestampReply, echoID, 999, cookie[:]),
 		tagged(good, 5),
-		tagged(good, 5<<13), // a priority tag
 		elsewhere,
 		good[:30],
 		append(arp, make([]byte, 46)...),
@@ -367,10 +367,10 @@ func TestReceiveVLAN(t *testing.T) {
 			tci  uint16
 			want VLAN
 		}{
-			{5, VLAN{Present: true, TCI: 5}},
-			{3<<13 | 1<<12 | 4094, VLAN{Present: true, TCI: 3<<13 | 1<<12 | 4094}},
-			{5 << 13, VLAN{Present: true, TCI: 5 << 13}},
-			{0, VLAN{Present: true}},
+			{5, VLAN{Present: true, Type: frame.EtherTypeVLAN, TCI: 5}},
+			{3<<13 | 1<<12 | 4094, VLAN{Present: true, Type: frame.EtherTypeVLAN, TCI: 3<<13 | 1<<12 | 4094}},
+			{5 << 13, VLAN{Present: true, Type: frame.EtherTypeVLAN, TCI: 5 << 13}},
+			{0, VLAN{Present: true, Type: frame.EtherTypeVLAN}},
 		} {
 			sent := reply(t, pair, uint16(i), 56)
 			far.send(tagged(sent, tt.tci))

@@ -2,11 +2,15 @@
 // kernel's routing takes over it, and a link that sends whole frames on it and
 // tells when they left.
 //
-// Interface and Path are asked of the kernel by rtnetlink, which needs no
-// capability, nor does an Interface's StampAbility or Coalescing. A Link needs
-// CAP_NET_RAW, and SetHardwareStamps CAP_NET_ADMIN. All of them belong to the
-// network namespace of the thread that opened them; a caller that works in
-// another namespace locks its goroutine to a thread there
-// (runtime.LockOSThread, setns(2)) while it opens, and may use them from any
-// thread afterwards.
+// A Routing asks the kernel for interfaces and paths by rtnetlink(7), and a Watch
+// tells when the answers may have changed. Neither needs a capability, nor does
+// what an Interface tells of its stamps and its coalescing. A Link needs
+// CAP_NET_RAW, SetHardwareStamps CAP_NET_ADMIN, and InNamespace CAP_SYS_ADMIN.
+//
+// All of them belong to the network namespace of the thread that opened them, and
+// may be used from any thread afterwards. InNamespace opens them in another one.
+//
+// Interfaces are those with Ethernet's link layer, the loopback interface among
+// them, and those without one (Interface.NoLink), whose frames start at the IP
+// header.
 package l2

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/l2ping/l2ping/internal/lab/labtest"
 )
@@ -219,7 +218,8 @@ const capabilityVar = "L2PING_L2_TEST_CAPABILITY"
 // Reading needs nothing.
 func TestHardwareCapabilities(t *testing.T) {
 	if which := os.Getenv(capabilityVar); which != "" {
-		if err := dropAndSet(which); err != nil {
+		dropTo(t, HardwareCapabilities, which == "listed")
+		if err := setAs(which); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -236,23 +236,7 @@ func TestHardwareCapabilities(t *testing.T) {
 	}
 }
 
-func dropAndSet(which string) error {
-	set := cap.NewSet()
-	have := cap.GetProc()
-	for v := range cap.MaxBits() {
-		permitted, err := have.GetFlag(cap.Permitted, v)
-		if err != nil {
-			return err
-		}
-		if listed := slices.Contains(HardwareCapabilities, strings.ToUpper(v.String())); permitted && listed == (which == "listed") {
-			if err := errors.Join(set.SetFlag(cap.Permitted, true, v), set.SetFlag(cap.Effective, true, v)); err != nil {
-				return err
-			}
-		}
-	}
-	if err := set.SetProc(); err != nil {
-		return err
-	}
+func setAs(which string) error {
 	ifc, err := InterfaceByName("eth0")
 	if err != nil {
 		return err

@@ -5,10 +5,8 @@ package l2
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"runtime"
-	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -77,29 +75,13 @@ type LinkConfig struct {
 // A Link sends whole frames on one interface and receives nothing but their
 // departure stamps. It is not safe for concurrent use.
 type Link struct {
-	conn  *sock.Conn
-	batch *sock.Batch
+	out *outlet
+	// ip4 is what IPv4 goes by on lo.
+	ip4 *outlet
 
-	msg     unix.Msghdr
-	iov     unix.Iovec
-	control []byte
-	pin     runtime.Pinner
-
-	stamping int // flags of SO_TIMESTAMPING
-
-	// Without SCM_TS_OPT_ID the kernel counts the frames itself, and counted
-	// tells which id the frame of a count had.
-	counts  bool
-	count   uint32
-	counted []countedID
-	// unsure is the count below which a hardware stamp may be of a frame
-	// from before the count started anew.
-	unsure uint32
-}
-
-type countedID struct {
-	count, id uint32
-	sent      int64 // the time before the frame was sent; 0 is no frame
+	index  int
+	noLink bool
+	stamps int // flags of SO_TIMESTAMPING, 0: none
 }
 
 // Capabilities lists what OpenLink needs, in the notation of capabilities(7),
@@ -110,159 +92,162 @@ var Capabilities = []string{"CAP_NET_RAW"}
 
 // OpenLink opens a packet socket that is bound to the interface and to no
 // protocol. It needs CAP_NET_RAW, and fails with EPERM without.
+//
+// On lo IPv4 goes by a raw socket instead: a packet that comes from nowhere with
+// an address of the host itself is a martian to the kernel, which drops it
+// (net/ipv4/route.c, ip_route_input_slow).
 func OpenLink(ifc *Interface, cfg *LinkConfig) (*Link, error) {
 	if cfg == nil {
 		cfg = &LinkConfig{}
 	}
-	conn, err := sock.Listen(&net.Interface{Index: ifc.Index, Name: ifc.Name}, 0, nil)
-	if err != nil {
-		return nil, err
-	}
-	l := &Link{conn: conn, control: make([]byte, unix.CmsgSpace(4))}
-	if err := l.setUp(ifc, cfg); err != nil {
+	l := &Link{index: ifc.Index, noLink: ifc.NoLink}
+	if err := l.open(ifc, cfg); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *Link) setUp(ifc *Interface, cfg *LinkConfig) error {
-	// The headers of sendmsg point at each other for the life of the link.
-	l.pin.Pin(&l.control[0])
-	l.msg.Iov = &l.iov
-	l.msg.SetIovlen(1)
+func (l *Link) open(ifc *Interface, cfg *LinkConfig) error {
+	at := &net.Interface{Index: ifc.Index, Name: ifc.Name}
+	conn, err := sock.Listen(at, 0, nil)
+	if err != nil {
+		return err
+	}
+	l.out = newOutlet(conn)
+	if l.noLink {
+		l.out.address(ifc.Index)
+	}
+	if ifc.Loopback {
+		if conn, err = sock.ListenRaw(at); err != nil {
+			return err
+		}
+		l.ip4 = newOutlet(conn)
+		l.ip4.destine()
+	}
 	if cfg.NoStamps {
 		return nil
 	}
-	size := cfg.QueueBytes
-	if size == 0 {
-		size = 1 << 20
-		if cfg.Hardware {
-			size += size / 2
-		}
-	}
-	fd := l.conn.FD()
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size); err != nil {
-		return fmt.Errorf("set SO_RCVBUF on %s: %w", ifc.Name, err)
-	}
-	if err := l.askForStamps(cfg.Hardware, timestamping.Enable); err != nil {
+	if err := l.out.askForStamps(cfg.Hardware, timestamping.Enable); err != nil {
 		return fmt.Errorf("stamps on %s: %w", ifc.Name, err)
 	}
-	l.batch = sock.NewBatch(MinStamps, 0, timestamping.ControlLen)
-
-	l.counts = cfg.countIDs || !l.takesIDs(ifc)
-	if l.counts {
-		l.counted = make([]countedID, 1<<16)
-		return nil
+	l.stamps = l.out.stamping
+	counts := cfg.countIDs || !l.out.takesIDs(ifc.MTU)
+	for _, o := range []*outlet{l.out, l.ip4} {
+		if o == nil {
+			continue
+		}
+		if err := o.stamp(l.stamps, cfg.queueBytes(), counts); err != nil {
+			return fmt.Errorf("stamps on %s: %w", ifc.Name, err)
+		}
 	}
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&l.control[0]))
-	h.Level = unix.SOL_SOCKET
-	h.Type = unix.SCM_TS_OPT_ID
-	h.SetLen(unix.CmsgLen(4))
-	l.msg.Control = &l.control[0]
-	l.msg.SetControllen(len(l.control))
 	return nil
 }
 
-// askForStamps asks for the NIC's stamps where those are wanted and the kernel
-// knows how, else for those in software alone.
-func (l *Link) askForStamps(hardware bool, enable func(fd, flags int) error) error {
-	if hardware {
-		l.stamping = timestamping.HardwareTransmit
-		if err := enable(l.conn.FD(), l.stamping); !errors.Is(err, unix.EINVAL) {
-			return err
+func (c *LinkConfig) queueBytes() int {
+	size := c.QueueBytes
+	if size == 0 {
+		size = 1 << 20
+		if c.Hardware {
+			size += size / 2
 		}
 	}
-	l.stamping = timestamping.Transmit
-	return enable(l.conn.FD(), l.stamping)
+	return size
 }
 
-// takesIDs probes for SCM_TS_OPT_ID (Linux 6.13) without sending anything:
-// packet_snd reads the control messages before it looks at the length, so a
-// frame that is too long is refused with EMSGSIZE where the kernel knows the
-// control message, and with EINVAL where it does not.
-func (l *Link) takesIDs(ifc *Interface) bool {
-	control := make([]byte, unix.CmsgSpace(4))
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-	h.Level = unix.SOL_SOCKET
-	h.Type = unix.SCM_TS_OPT_ID
-	h.SetLen(unix.CmsgLen(4))
-	tooLong := make([]byte, ifc.MTU+256)
-	_, err := unix.SendmsgN(l.conn.FD(), tooLong, control, nil, unix.MSG_DONTWAIT)
-	return errors.Is(err, unix.EMSGSIZE)
+// ErrOtherLinkLayer says that an interface that was made anew has another link
+// layer than the one before: nothing that was made for that will do.
+var ErrOtherLinkLayer = errors.New("another link layer than before")
+
+// Rebind binds the link to an interface that was made anew. Stamps go on, with
+// their ids: those of frames that the old one had in its queue never come. It
+// needs no capability, and fails with ErrOtherLinkLayer, or ENODEV where the
+// interface has gone again. The calling thread's network namespace does not
+// matter: ifc is one of the link's own.
+func (l *Link) Rebind(ifc *Interface) error {
+	if ifc.NoLink != l.noLink || ifc.Loopback != (l.ip4 != nil) {
+		return fmt.Errorf("bind to %s: %w", ifc.Name, ErrOtherLinkLayer)
+	}
+	if err := l.out.conn.Rebind(&net.Interface{Index: ifc.Index, Name: ifc.Name}, 0); err != nil {
+		return err
+	}
+	l.index = ifc.Index
+	if l.noLink {
+		l.out.address(ifc.Index)
+	}
+	return nil
 }
 
 // FD returns the link's descriptor, whose error queue poll(2) reports as
-// POLLERR. It stays the link's.
-func (l *Link) FD() int { return l.conn.FD() }
+// POLLERR. It stays the link's. On lo it tells nothing of IPv4, whose stamps are
+// there when Send returns.
+func (l *Link) FD() int { return l.out.conn.FD() }
 
 // CountsIDs tells whether stamps are matched to frames by counting, as before
 // Linux 6.13, and not by an id that each frame bears (SCM_TS_OPT_ID).
-func (l *Link) CountsIDs() bool { return l.counts }
+func (l *Link) CountsIDs() bool { return l.out.counts }
 
 // Hardware tells whether the link asks for the NIC's stamps: it was told to,
 // and the kernel knows SOF_TIMESTAMPING_OPT_TX_SWHW (Linux 4.13).
-func (l *Link) Hardware() bool { return l.stamping == timestamping.HardwareTransmit }
+func (l *Link) Hardware() bool { return l.stamps == timestamping.HardwareTransmit }
 
 // Send hands one frame to the interface's qdisc and returns without waiting
-// for the wire. Its stamps will bear id. Errors are bare errnos: ENETDOWN for
-// an interface that is down, ENXIO for one that is gone, EMSGSIZE for a frame
-// over the MTU, ENOBUFS and EAGAIN for a queue that is full. It does not
-// allocate.
+// for the wire. Its stamps will bear id. It does not allocate.
+//
+// A frame is what Interface.NoLink says: it starts with its Ethernet header,
+// also on lo, or with that of IP. It may be as long as the header with its tags
+// and Interface.MaxPacket: the MTU and 14 bytes, and 4 more only if the outer tag
+// is one of 802.1Q.
+//
+// Errors are bare errnos: ENETDOWN for an interface that is down, ENXIO for one
+// that is gone, EMSGSIZE for a frame that is too long, EINVAL for one that is no
+// frame, ENOBUFS and EAGAIN for a queue that is full.
 func (l *Link) Send(frame []byte, id uint32) error {
 	if len(frame) == 0 {
 		return unix.EINVAL
 	}
-	l.iov.Base = &frame[0]
-	l.iov.SetLen(len(frame))
-	if l.msg.Control != nil {
-		*(*uint32)(unsafe.Pointer(&l.control[unix.CmsgLen(0)])) = id
-	}
-	var sent int64
-	if l.counts {
-		sent = time.Now().UnixNano()
-	}
-	var errno unix.Errno
-	for {
-		// Raw, for it does not block: the runtime need not make ready to give
-		// the processor away.
-		_, _, errno = unix.RawSyscall(unix.SYS_SENDMSG, uintptr(l.conn.FD()),
-			uintptr(unsafe.Pointer(&l.msg)), unix.MSG_DONTWAIT)
-		if errno != unix.EINTR {
-			break
+	switch {
+	case l.noLink:
+		// The kernel would have to guess the protocol, which older ones do not
+		// (net/packet/af_packet.c, packet_parse_headers).
+		switch frame[0] >> 4 {
+		case 4:
+			l.out.protocol(unix.ETH_P_IP)
+		case 6:
+			l.out.protocol(unix.ETH_P_IPV6)
+		default:
+			return unix.EINVAL
 		}
+	case l.ip4 != nil && isIPv4(frame):
+		return l.sendLoop(frame, id)
 	}
-	runtime.KeepAlive(frame)
-	l.iov.Base = nil
-	if l.counts {
-		l.countID(errno, id, sent)
-	}
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return l.out.send(frame, id)
 }
 
-// countID follows the kernel's count. Where in packet_snd (net/packet/af_packet.c)
-// an error arises decides whether the frame was counted.
-func (l *Link) countID(errno unix.Errno, id uint32, sent int64) {
-	switch errno {
-	case 0, unix.ENOBUFS: // counted; ENOBUFS comes from the qdisc
-		l.counted[l.count%uint32(len(l.counted))] = countedID{l.count, id, sent}
-		if l.count++; l.count == 0 {
-			l.unsure = 0 // all counts have been given since
-		}
-	case unix.ENETDOWN, unix.ENXIO, unix.EAGAIN: // checked before the count
-	default:
-		// Not known: start both counts anew, or every later stamp would
-		// silently belong to the wrong frame. EMSGSIZE is among these: a frame
-		// that is too long by no more than a VLAN tag is refused after the count.
-		_ = timestamping.Enable(l.conn.FD(), 0)
-		_ = timestamping.Enable(l.conn.FD(), l.stamping)
-		clear(l.counted)
-		l.unsure = max(l.unsure, l.count)
-		l.count = 0
+const (
+	etherLen = 14
+	ipv4Len  = 20
+)
+
+// isIPv4 tells whether an Ethernet frame carries IPv4, and enough of it.
+func isIPv4(frame []byte) bool {
+	return len(frame) >= etherLen+ipv4Len && frame[12] == 0x08 && frame[13] == 0x00 && frame[etherLen]>>4 == 4
+}
+
+// sendLoop sends the packet of a frame on lo by the raw socket.
+func (l *Link) sendLoop(frame []byte, id uint32) error {
+	packet := frame[etherLen:]
+	// The kernel takes all that it is given for the packet: not the padding.
+	if n := int(packet[2])<<8 | int(packet[3]); n >= ipv4Len && n < len(packet) {
+		packet = packet[:n]
 	}
+	l.ip4.to(packet[16:20])
+	err := l.ip4.send(packet, id)
+	// A raw socket finds no route by an interface that is down.
+	if err == unix.ENETUNREACH {
+		return unix.ENETDOWN
+	}
+	return err
 }
 
 // ReadStamps reads departure stamps that have come, without waiting, and
@@ -274,66 +259,29 @@ func (l *Link) countID(errno unix.Errno, id uint32, sent int64) {
 // behind it: many NICs stamp one frame at a time and leave out those that follow
 // closely. It does not allocate.
 func (l *Link) ReadStamps(stamps []Stamp) (n int, more bool, err error) {
-	if l.batch == nil {
+	if l.stamps == 0 {
 		return 0, false, nil
 	}
 	_ = stamps[MinStamps-1]
-	got, err := l.batch.Recv(l.conn.FD(), unix.MSG_ERRQUEUE)
-	if err != nil {
-		return 0, false, err
-	}
-	for i := range got {
-		_, _, control, _ := l.batch.Message(i)
-		if s, ok := l.stamp(control); ok {
-			stamps[n] = s
-			n++
+	if l.ip4 != nil {
+		if n, got, err := l.ip4.readStamps(stamps); got > 0 || err != nil {
+			return n, true, err // the other socket may have some too
 		}
 	}
-	return n, got == l.batch.Len(), nil
+	n, got, err := l.out.readStamps(stamps)
+	return n, got == l.out.batch.Len(), err
 }
 
 // MinStamps is the room in stamps that ReadStamps needs.
 const MinStamps = 32
 
-func (l *Link) stamp(control []byte) (Stamp, bool) {
-	var d timestamping.Departure
-	if !timestamping.ParseDeparture(control, &d) {
-		return Stamp{}, false
-	}
-	s := Stamp{ID: d.ID, Time: d.Software}
-	switch {
-	case d.Point == timestamping.Sched && d.Software != 0:
-		s.Point = StampSched
-	case d.Point == timestamping.Driver && d.Software != 0:
-		s.Point = StampDriver
-	case d.Point == timestamping.Driver:
-		s.Point, s.Time = StampHardware, d.Hardware
-	default:
-		return Stamp{}, false
-	}
-	if l.counts {
-		c := l.counted[d.ID%uint32(len(l.counted))]
-		if c.sent == 0 || c.count != d.ID || l.outdated(&s, c.sent) {
-			return Stamp{}, false
-		}
-		s.ID = c.id
-	}
-	return s, true
-}
-
-// outdated tells whether a stamp may be of a former count, whose stamps the
-// queue and the NIC may still hold after a new start. By the kernel's clock
-// those are older than the frame that has the count now; the NIC's clock tells
-// nothing, and only counts that there were not before are sure.
-func (l *Link) outdated(s *Stamp, sent int64) bool {
-	if s.Point == StampHardware {
-		return s.ID < l.unsure
-	}
-	return s.Time < sent
-}
-
-// Close closes the socket.
+// Close closes the sockets.
 func (l *Link) Close() error {
-	l.pin.Unpin()
-	return l.conn.Close()
+	var closers []io.Closer
+	for _, o := range []*outlet{l.out, l.ip4} {
+		if o != nil {
+			closers = append(closers, o)
+		}
+	}
+	return sock.CloseAll(closers...)
 }

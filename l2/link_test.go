@@ -461,16 +461,16 @@ func TestLinkAskForStamps(t *testing.T) {
 			[]int{timestamping.HardwareTransmit, timestamping.Transmit}, unix.EINVAL},
 		{"another error", true, map[int]error{timestamping.HardwareTransmit: unix.EBADF}, []int{timestamping.HardwareTransmit}, unix.EBADF},
 	} {
-		l := &Link{conn: &sock.Conn{}}
+		l := &Link{out: &outlet{conn: &sock.Conn{}}}
 		var tried []int
-		err := l.askForStamps(tt.hardware, func(_, flags int) error {
+		err := l.out.askForStamps(tt.hardware, func(_, flags int) error {
 			tried = append(tried, flags)
 			return tt.refuses[flags]
 		})
 		if !errors.Is(err, tt.err) || !slices.Equal(tried, tt.want) {
 			t.Errorf("%s: %v after %#x, want %v after %#x", tt.name, err, tried, tt.err, tt.want)
 		}
-		if err == nil && l.Hardware() != (len(tt.want) == 1 && tt.hardware) {
+		if l.stamps = l.out.stamping; err == nil && l.Hardware() != (len(tt.want) == 1 && tt.hardware) {
 			t.Errorf("%s: asks for the NIC's stamps: %v", tt.name, l.Hardware())
 		}
 	}
@@ -510,7 +510,7 @@ const (
 )
 
 func TestLinkStampPoints(t *testing.T) {
-	l := &Link{}
+	o := &outlet{}
 	for _, tt := range []struct {
 		name    string
 		control []byte
@@ -529,7 +529,7 @@ func TestLinkStampPoints(t *testing.T) {
 		{"nothing", nil, Stamp{}},
 		{"cut", departed(0, 9, atDriver, 7)[:80], Stamp{}},
 	} {
-		if got, ok := l.stamp(tt.control); got != tt.want || ok != (tt.want != Stamp{}) {
+		if got, ok := o.read(tt.control); got != tt.want || ok != (tt.want != Stamp{}) {
 			t.Errorf("%s: %+v, %v, want %+v", tt.name, got, ok, tt.want)
 		}
 	}
@@ -547,7 +547,7 @@ func TestLinkStampsCountedHardware(t *testing.T) {
 		if believed {
 			wanted = Stamp{id, StampHardware, 9}
 		}
-		if got, ok := l.stamp(departed(0, 9, atDriver, count)); got != wanted || ok != believed {
+		if got, ok := l.out.read(departed(0, 9, atDriver, count)); got != wanted || ok != believed {
 			t.Errorf("hardware stamp of count %d: %+v, %v, want %+v", count, got, ok, wanted)
 		}
 	}
@@ -586,10 +586,10 @@ func TestLinkStampsCountedHardware(t *testing.T) {
 	s.send(500)
 	s.check(500)
 	// Once all counts were given there are no doubts left.
-	l.count = 1<<32 - 1
+	l.out.count = 1<<32 - 1
 	s.send(600)
-	if l.count != 0 || l.unsure != 0 {
-		t.Errorf("after the last count: count %d, unsure below %d", l.count, l.unsure)
+	if l.out.count != 0 || l.out.unsure != 0 {
+		t.Errorf("after the last count: count %d, unsure below %d", l.out.count, l.out.unsure)
 	}
 }
 

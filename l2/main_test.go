@@ -48,6 +48,15 @@ func lookUp(t testing.TB, ns *lab.Namespace, name string) *Interface {
 	return ifc
 }
 
+// addTun makes a tun interface, tun0.
+func addTun(t testing.TB, n *lab.Namespace) *lab.Tun {
+	t.Helper()
+	labtest.RequireRoot(t) // /dev/net/tun is root's
+	tun, err := n.AddTun("tun0")
+	labtest.RequireKind(t, err)
+	return tun
+}
+
 // until waits for a condition, which has to come true.
 func until(t testing.TB, what string, condition func() bool) {
 	t.Helper()

@@ -44,15 +44,15 @@ func addRoute(t *testing.T, n *lab.Namespace, r netlink.Route, ifname string) {
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 func TestFindPath(t *testing.T) {
 	onLink := func(dst string) Path {
-		return Path{Destination: addr(dst), Source: addr("198.51.100.1"), NextHop: addr(dst), OnLink: true, Route: prefixOf("198.51.100.0/24"), Table: unix.RT_TABLE_MAIN, MTU: 1500}
+		return Path{Destination: addr(dst), Source: addr("198.51.100.1"), NextHop: addr(dst), OnLink: true, Route: prefixOf("198.51.100.0/24"), Table: unix.RT_TABLE_MAIN, RouteType: RouteUnicast, MTU: 1500}
 	}
 	via := func(hop netip.Addr, route string) Path {
-		return Path{Destination: remote, Source: addr("198.51.100.1"), NextHop: hop, Route: prefixOf(route), Table: unix.RT_TABLE_MAIN, MTU: 1500}
+		return Path{Destination: remote, Source: addr("198.51.100.1"), NextHop: hop, Route: prefixOf(route), Table: unix.RT_TABLE_MAIN, RouteType: RouteUnicast, MTU: 1500}
 	}
 	for _, tt := range []struct {
 		name   string
@@ -67,7 +67,7 @@ func TestFindPath(t *testing.T) {
 		{name: "on-link, the kernel chooses", dst: addr("198.51.100.2"), want: onLink("198.51.100.2")},
 		{name: "on-link of the other, the kernel chooses", dst: addr("192.0.2.9"), by: "eth1", want: Path{
 			Destination: addr("192.0.2.9"), Source: addr("192.0.2.1"), NextHop: addr("192.0.2.9"), OnLink: true,
-			Route: prefixOf("192.0.2.0/24"), Table: unix.RT_TABLE_MAIN, MTU: 1500}},
+			Route: prefixOf("192.0.2.0/24"), Table: unix.RT_TABLE_MAIN, RouteType: RouteUnicast, MTU: 1500}},
 		{name: "default route", ifname: "eth0", dst: remote, want: via(gateway, "0.0.0.0/0"),
 			setUp: func(t *testing.T, n *lab.Namespace) { must(t, n.AddRoute(anywhere, gateway, "eth0")) }},
 		{name: "default route, the kernel chooses", dst: remote, want: via(gateway, "0.0.0.0/0"),
@@ -98,19 +98,23 @@ func TestFindPath(t *testing.T) {
 				must(t, n.AddRoute(anywhere, addr("10.9.9.9"), "eth0"))
 			}},
 		{name: "the worse of two default routes", ifname: "eth1", dst: remote, want: Path{
-			Destination: remote, Source: addr("192.0.2.1"), NextHop: addr("192.0.2.254"), Route: anywhere, Table: unix.RT_TABLE_MAIN, MTU: 1500},
+			Destination: remote, Source: addr("192.0.2.1"), NextHop: addr("192.0.2.254"), Route: anywhere, Table: unix.RT_TABLE_MAIN, RouteType: RouteUnicast, MTU: 1500},
 			setUp: func(t *testing.T, n *lab.Namespace) {
 				must(t, n.AddRoute(anywhere, gateway, "eth0"))
 				addRoute(t, n, netlink.Route{Dst: ipNet(anywhere), Gw: net.IP{192, 0, 2, 254}, Priority: 100}, "eth1")
 			}},
 		{name: "route with an MTU", ifname: "eth0", dst: remote, want: func() Path {
 			p := via(gateway, "0.0.0.0/0")
-			p.MTU = 1280
+			p.MTU, p.RouteMTU = 1280, 1280
 			return p
 		}(), setUp: func(t *testing.T, n *lab.Namespace) {
 			addRoute(t, n, netlink.Route{Dst: ipNet(anywhere), Gw: gateway.AsSlice(), MTU: 1280}, "eth0")
 		}},
-		{name: "route with an MTU over the interface's", ifname: "eth0", dst: remote, want: via(gateway, "0.0.0.0/0"),
+		{name: "route with an MTU over the interface's", ifname: "eth0", dst: remote, want: func() Path {
+			p := via(gateway, "0.0.0.0/0")
+			p.RouteMTU = 9000
+			return p
+		}(),
 			setUp: func(t *testing.T, n *lab.Namespace) {
 				addRoute(t, n, netlink.Route{Dst: ipNet(anywhere), Gw: gateway.AsSlice(), MTU: 9000}, "eth0")
 			}},
@@ -142,9 +146,24 @@ func TestFindPath(t *testing.T) {
 			rule.Family, rule.Table, rule.Priority = netlink.FAMILY_V4, 100, 1000
 			must(t, n.Handle().RuleAdd(rule))
 		}},
+		{name: "source of nobody", ifname: "eth0", dst: addr("198.51.100.2"), source: addr("198.51.100.77"), want: func() Path {
+			p := onLink("198.51.100.2")
+			p.Source, p.ForeignSource = addr("198.51.100.77"), true
+			return p
+		}()},
+		{name: "source of nobody, the kernel chooses", dst: addr("198.51.100.2"), source: addr("198.51.100.77"), want: func() Path {
+			p := onLink("198.51.100.2")
+			p.Source, p.ForeignSource = addr("198.51.100.77"), true
+			return p
+		}()},
+		{name: "group", ifname: "eth0", dst: addr("239.1.2.3"), want: Path{
+			Destination: addr("239.1.2.3"), Source: addr("198.51.100.1"), NextHop: addr("239.1.2.3"), OnLink: true, Multicast: true, MTU: 1500}},
+		{name: "group, whatever the routes are", ifname: "eth1", dst: addr("224.0.0.1"), want: Path{
+			Destination: addr("224.0.0.1"), Source: addr("192.0.2.1"), NextHop: addr("224.0.0.1"), OnLink: true, Multicast: true, MTU: 1500},
+			setUp: func(t *testing.T, n *lab.Namespace) { must(t, n.AddRoute(anywhere, gateway, "eth0")) }},
 		{name: "broadcast of the subnet", ifname: "eth0", dst: addr("198.51.100.255"), want: Path{
 			Destination: addr("198.51.100.255"), Source: addr("198.51.100.1"), NextHop: addr("198.51.100.255"), OnLink: true, Broadcast: true,
-			Route: prefixOf("198.51.100.255/32"), Table: unix.RT_TABLE_LOCAL, MTU: 1500}},
+			Route: prefixOf("198.51.100.255/32"), Table: unix.RT_TABLE_LOCAL, RouteType: RouteBroadcast, MTU: 1500}},
 		{name: "limited broadcast", ifname: "eth0", dst: addr("255.255.255.255"), want: Path{
 			Destination: addr("255.255.255.255"), Source: addr("198.51.100.1"), NextHop: addr("255.255.255.255"), OnLink: true, Broadcast: true, MTU: 1500}},
 		{name: "limited broadcast by the other", ifname: "eth1", dst: addr("255.255.255.255"), want: Path{
@@ -175,7 +194,10 @@ func TestFindPath(t *testing.T) {
 					t.Errorf("by %+v, want %s", path.Interface, by)
 				}
 				got := *path
-				got.Interface = nil
+				if got.Owner != got.Interface {
+					t.Errorf("owned by %+v", got.Owner)
+				}
+				got.Interface, got.Owner = nil, nil
 				if tt.want.Table == unix.RT_TABLE_LOCAL && got.Table == unix.RT_TABLE_MAIN {
 					got.Table = unix.RT_TABLE_LOCAL // the two are one until a rule parts them (fib_unmerge)
 				}
@@ -198,14 +220,15 @@ func TestFindPathErrors(t *testing.T) {
 	// For one interface the kernel gives one errno to whatever has no route
 	// (inet_rtm_getroute, RTM_F_FIB_MATCH).
 	for _, tt := range []struct {
-		name   string
-		setUp  func(*testing.T, *lab.Namespace)
-		ifname string
-		dst    netip.Addr
-		source netip.Addr
-		is     error  // errors.Is
-		no     string // NoRouteError.Elsewhere, or "-": another error
-		text   string
+		name    string
+		setUp   func(*testing.T, *lab.Namespace)
+		ifname  string
+		dst     netip.Addr
+		source  netip.Addr
+		is      error  // errors.Is
+		no      string // NoRouteError.Elsewhere, or "-": another error
+		text    string
+		refusal RouteType
 	}{
 		{name: "no route at all", ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH,
 			text: "no route to 203.0.113.9 by eth0 (nor by any other interface)"},
@@ -216,27 +239,29 @@ func TestFindPathErrors(t *testing.T) {
 			text: "no route to 198.51.100.2 by eth1 (the kernel routes it by eth0)"},
 		{name: "another interface's broadcast", ifname: "eth1", dst: addr("198.51.100.255"), is: unix.EHOSTUNREACH, no: "eth0",
 			text: "no route to 198.51.100.255 by eth1 (the kernel routes it by eth0)"},
-		{name: "blackhole", setUp: refusing(unix.RTN_BLACKHOLE), ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH,
-			text: "no route to 203.0.113.9 by eth0 (nor by any other interface)"},
-		{name: "blackhole, the kernel chooses", setUp: refusing(unix.RTN_BLACKHOLE), dst: remote, is: unix.EINVAL, text: "no route to 203.0.113.9"},
-		{name: "unreachable", setUp: refusing(unix.RTN_UNREACHABLE), ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH,
-			text: "no route to 203.0.113.9 by eth0 (nor by any other interface)"},
-		{name: "prohibit", setUp: refusing(unix.RTN_PROHIBIT), ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH,
-			text: "no route to 203.0.113.9 by eth0 (nor by any other interface)"},
+		{name: "blackhole", setUp: refusing(unix.RTN_BLACKHOLE), ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH, refusal: RouteBlackhole,
+			text: "no route to 203.0.113.9 by eth0 (its route is a blackhole)"},
+		{name: "blackhole, the kernel chooses", setUp: refusing(unix.RTN_BLACKHOLE), dst: remote, is: unix.EINVAL, refusal: RouteBlackhole,
+			text: "no route to 203.0.113.9 (its route is a blackhole)"},
+		{name: "unreachable", setUp: refusing(unix.RTN_UNREACHABLE), ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH, refusal: RouteUnreachable,
+			text: "no route to 203.0.113.9 by eth0 (its route says unreachable)"},
+		{name: "prohibit", setUp: refusing(unix.RTN_PROHIBIT), ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH, refusal: RouteProhibit,
+			text: "no route to 203.0.113.9 by eth0 (its route says prohibit)"},
 		{name: "throw", setUp: refusing(unix.RTN_THROW), ifname: "eth0", dst: remote, is: unix.EHOSTUNREACH,
 			text: "no route to 203.0.113.9 by eth0 (nor by any other interface)"},
-		{name: "source of nobody", ifname: "eth0", dst: addr("198.51.100.2"), source: addr("198.51.100.77"), is: unix.ENETUNREACH,
-			text: "no route to 198.51.100.2 by eth0 (nor by any other interface)"},
 		{name: "own address", ifname: "eth0", dst: addr("198.51.100.1"), is: ErrLocal, no: "-",
-			text: "198.51.100.1 is an address of this host itself (pinging it over lo is not supported so far)"},
+			text: "198.51.100.1 is an address of this host itself (only lo leads there)"},
 		{name: "own address, the kernel chooses", dst: addr("198.51.100.1"), is: ErrLocal, no: "-"},
 		{name: "the other interface's own address", ifname: "eth1", dst: addr("198.51.100.1"), is: ErrLocal, no: "-"},
 		{name: "the other interface's own address, beside a default route", setUp: byDefault, ifname: "eth0", dst: addr("192.0.2.1"), is: ErrLocal, no: "-"},
 		{name: "loopback", setUp: byDefault, ifname: "eth0", dst: addr("127.0.0.1"), is: ErrLocal, no: "-"},
-		{name: "multicast", setUp: byDefault, ifname: "eth0", dst: addr("224.0.0.1"), is: ErrMulticast, no: "-",
-			text: "224.0.0.1 is a multicast address (not supported so far)"},
-		{name: "IPv6", ifname: "eth0", dst: addr("2001:db8::1"), no: "-", text: "2001:db8::1: only IPv4 is supported so far"},
-		{name: "no address", ifname: "eth0", no: "-", text: "invalid IP: only IPv4 is supported so far"},
+		{name: "IPv6, of which there is none", ifname: "eth0", dst: addr("2001:db8::1"), is: ErrNoAddress, no: "-",
+			text: "eth0: no address of IPv6 to send from (ip addr add ADDR/LEN dev eth0, or name a source)"},
+		{name: "no destination", ifname: "eth0", no: "-", text: "no destination"},
+		{name: "unspecified", ifname: "eth0", dst: addr("0.0.0.0"), no: "-", text: "0.0.0.0 is no destination"},
+		{name: "source of another family", ifname: "eth0", dst: addr("198.51.100.2"), source: addr("2001:db8::1"), no: "-",
+			text: "source 2001:db8::1: of another family than 198.51.100.2"},
+		{name: "group as source", ifname: "eth0", dst: addr("198.51.100.2"), source: addr("224.0.0.1"), no: "-", text: "source 224.0.0.1: nobody's address"},
 		{name: "only route goes down with its interface", setUp: func(t *testing.T, n *lab.Namespace) {
 			must(t, n.AddRoute(anywhere, gateway, "eth0"))
 			must(t, n.SetDown("eth0"))
@@ -268,7 +293,7 @@ func TestFindPathErrors(t *testing.T) {
 				switch is := errors.As(err, &none); {
 				case is != (tt.no != "-"):
 					t.Errorf("%v: a NoRouteError: %v", err, is)
-				case is && (none.Destination != tt.dst || none.Interface != tt.ifname || none.Elsewhere != tt.no):
+				case is && (none.Destination != tt.dst || none.Interface != tt.ifname || none.Elsewhere != tt.no || none.Type != tt.refusal):
 					t.Errorf("%+v", none)
 				}
 			})
@@ -277,13 +302,19 @@ func TestFindPathErrors(t *testing.T) {
 }
 
 func TestNoRouteErrorText(t *testing.T) {
-	for _, tt := range []struct{ ifname, elsewhere, want string }{
-		{"", "", "no route to 203.0.113.9"},
-		{"eth1", "", "no route to 203.0.113.9 by eth1 (nor by any other interface)"},
-		{"eth1", "eth1", "no route to 203.0.113.9 by eth1"},
-		{"eth1", "eth0", "no route to 203.0.113.9 by eth1 (the kernel routes it by eth0)"},
+	for _, tt := range []struct {
+		ifname, elsewhere string
+		refusal           RouteType
+		want              string
+	}{
+		{"", "", 0, "no route to 203.0.113.9"},
+		{"eth1", "", 0, "no route to 203.0.113.9 by eth1 (nor by any other interface)"},
+		{"eth1", "eth1", 0, "no route to 203.0.113.9 by eth1"},
+		{"eth1", "", RouteBlackhole, "no route to 203.0.113.9 by eth1 (its route is a blackhole)"},
+		{"", "", RouteProhibit, "no route to 203.0.113.9 (its route says prohibit)"},
+		{"eth1", "eth0", 0, "no route to 203.0.113.9 by eth1 (the kernel routes it by eth0)"},
 	} {
-		err := &NoRouteError{Destination: remote, Interface: tt.ifname, Elsewhere: tt.elsewhere, Err: unix.ENETUNREACH}
+		err := &NoRouteError{Destination: remote, Interface: tt.ifname, Elsewhere: tt.elsewhere, Type: tt.refusal, Err: unix.ENETUNREACH}
 		if err.Error() != tt.want || !errors.Is(err, unix.ENETUNREACH) {
 			t.Errorf("%q, want %q", err, tt.want)
 		}

@@ -3,6 +3,7 @@
 package sock
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,30 @@ func Listen(ifc *net.Interface, protocol int, filter []cbpf.RawInstruction) (*Co
 		return nil, fmt.Errorf("open packet socket on %s: %w", ifc.Name, err)
 	}
 	return take(pc)
+}
+
+// ListenRaw opens a socket that sends IPv4 packets, headers and all, by one
+// interface, and hears nothing (raw(7), IPPROTO_RAW). It needs CAP_NET_RAW.
+func ListenRaw(ifc *net.Interface) (*Conn, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_RAW)
+	if err == nil {
+		if err = unix.BindToDevice(fd, ifc.Name); err == nil {
+			return &Conn{fd: fd}, nil
+		}
+		_ = unix.Close(fd)
+	}
+	return nil, fmt.Errorf("open raw socket on %s: %w", ifc.Name, err)
+}
+
+// Rebind binds a packet socket to a protocol on another interface, or on one
+// that was made anew. Its options and its filter stay. It needs no capability.
+func (c *Conn) Rebind(ifc *net.Interface, protocol uint16) error {
+	// In network order.
+	p := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol))
+	if err := unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: p, Ifindex: ifc.Index}); err != nil {
+		return fmt.Errorf("bind packet socket to %s: %w", ifc.Name, err)
+	}
+	return nil
 }
 
 // take moves a socket out of the runtime's poller: its descriptor is

@@ -153,3 +153,59 @@ func TestCloseAll(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A raw socket sends packets as they are by its interface, and hears nothing.
+func TestListenRaw(t *testing.T) {
+	ns := labtest.NewNamespace(t)
+	var c *Conn
+	if err := ns.Do(func() (err error) {
+		if gone, err := ListenRaw(&net.Interface{Name: "gone0"}); gone != nil || !errors.Is(err, unix.ENODEV) || err.Error() != "open raw socket on gone0: no such device" {
+			t.Errorf("%v, %v", gone, err)
+		}
+		c, err = ListenRaw(&net.Interface{Index: 1, Name: "lo"})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if flags, err := unix.FcntlInt(uintptr(c.FD()), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("descriptor flags %#x, %v, want FD_CLOEXEC", flags, err)
+	}
+	if name, err := unix.GetsockoptString(c.FD(), unix.SOL_SOCKET, unix.SO_BINDTODEVICE); err != nil || name != "lo" {
+		t.Errorf("bound to %q, %v", name, err)
+	}
+	// To 127.0.0.1, of a protocol that nobody knows (RFC 3692: 253).
+	packet := []byte{0x45, 0, 0, 24, 0x42, 0x42, 0, 0, 64, 253, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1, 'p', 'i', 'n', 'g'}
+	if err := unix.Sendto(c.FD(), packet, 0, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := unix.Recvfrom(c.FD(), make([]byte, 100), unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("it hears %d bytes, %v", n, err)
+	}
+}
+
+// An open socket hears another interface once it is bound to that one.
+func TestConnRebind(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	if err := errors.Join(pair.Far.AddVeth("eth1", "peer1"), pair.Far.SetUp("eth1"), pair.Far.SetUp("peer1"), pair.Far.WaitUp("eth1")); err != nil {
+		t.Fatal(err)
+	}
+	const protocol = 0x88b5
+	in := listen(t, pair.Far, protocol, nil)
+	index, err := pair.Far.Index("eth1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := in.Rebind(&net.Interface{Index: index, Name: "eth1"}, protocol); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := unix.Getsockname(in.FD())
+	if at, ok := got.(*unix.SockaddrLinklayer); err != nil || !ok || at.Ifindex != index || at.Protocol != 0xb588 && at.Protocol != protocol {
+		t.Errorf("bound to %+v, %v", got, err)
+	}
+	if err := in.Rebind(&net.Interface{Index: 4711, Name: "gone0"}, protocol); !errors.Is(err, unix.ENODEV) || err.Error() != "bind packet socket to gone0: no such device" {
+		t.Error(err)
+	}
+}

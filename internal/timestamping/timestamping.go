@@ -116,7 +116,8 @@ func ParseDeparture(control []byte, d *Departure) bool {
 		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_TIMESTAMPING:
 			d.Software, d.Hardware = parseStamps(data)
 			stamped = d.Software != 0 || d.Hardware != 0
-		case h.Level == unix.SOL_PACKET && h.Type == unix.PACKET_TX_TIMESTAMP:
+		case h.Level == unix.SOL_PACKET && h.Type == unix.PACKET_TX_TIMESTAMP,
+			h.Level == unix.SOL_IP && h.Type == unix.IP_RECVERR: // of a raw socket (ip(7))
 			identified = parseExtendedError(data, d)
 		}
 	}

@@ -19,6 +19,9 @@ const second = 0x6b033687 * 1_000_000_000
 // clock by the host's.
 const igbSecond = 0x6b035536 * 1_000_000_000
 
+// rawSecond is that of the message of a raw socket.
+const rawSecond = 0x6b041a62 * 1_000_000_000
+
 // message is a control message, padded as the kernel pads it.
 func message(level, typ int32, data []byte) []byte {
 	b := binary.NativeEndian.AppendUint64(nil, uint64(unix.CmsgLen(len(data))))
@@ -159,6 +162,7 @@ func TestParseDeparture(t *testing.T) {
 		{"recorded, three a frame: sched", recordedHardwareSched, Departure{Point: Sched, Software: igbSecond + 0x068f4519}, true},
 		{"recorded, three a frame: driver", recordedHardwareDriver, Departure{Point: Driver, Software: igbSecond + 0x06971ceb}, true},
 		{"recorded, three a frame: NIC", recordedHardwareNIC, Departure{Point: Driver, Hardware: igbSecond + 0x0696f768}, true},
+		{"recorded, of a raw socket", recordedRaw, Departure{ID: 3, Point: Driver, Software: rawSecond + 0x16c14ad7}, true},
 		{"the other way round", slices.Concat(extendedError(enomsg, origin, 1, 7), other, some), Departure{ID: 7, Point: Sched, Software: 1e9 + 2}, true},
 		{"hardware", slices.Concat(timestampingMessage(stamps(0, 0, 0, 0, 3, 4)), extendedError(enomsg, origin, 0, 7)),
 			Departure{ID: 7, Point: Driver, Hardware: 3e9 + 4}, true},
@@ -185,7 +189,7 @@ func TestParseDeparture(t *testing.T) {
 
 // A departure cut anywhere is none.
 func TestParseDepartureCut(t *testing.T) {
-	for _, whole := range [][]byte{recordedSched, recordedDriver, recordedHardwareNIC} {
+	for _, whole := range [][]byte{recordedSched, recordedDriver, recordedHardwareNIC, recordedRaw} {
 		for n := range whole {
 			var d Departure
 			if ParseDeparture(whole[:n], &d) {
@@ -260,7 +264,7 @@ func FuzzParseArrival(f *testing.F) {
 }
 
 func FuzzParseDeparture(f *testing.F) {
-	for _, b := range [][]byte{recordedSched, recordedDriver, recordedArrival, recordedHardwareNIC} {
+	for _, b := range [][]byte{recordedSched, recordedDriver, recordedArrival, recordedHardwareNIC, recordedRaw} {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, control []byte) {
