@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -16,21 +18,6 @@ import (
 // upTimeout bounds the wait for a link's carrier. The kernel takes
 // microseconds; a slow, emulated machine takes less than this.
 const upTimeout = 10 * time.Second
-
-// NeighborState is a state of the kernel's neighbor entry (NUD_*).
-type NeighborState int
-
-// The states of a neighbor entry, from linux/neighbour.h.
-const (
-	Incomplete NeighborState = unix.NUD_INCOMPLETE
-	Reachable  NeighborState = unix.NUD_REACHABLE
-	Stale      NeighborState = unix.NUD_STALE
-	Delay      NeighborState = unix.NUD_DELAY
-	Probe      NeighborState = unix.NUD_PROBE
-	Failed     NeighborState = unix.NUD_FAILED
-	NoARP      NeighborState = unix.NUD_NOARP
-	Permanent  NeighborState = unix.NUD_PERMANENT
-)
 
 // devconf indices, from linux/ip.h (IPV4_DEVCONF_*).
 const (
@@ -80,41 +67,65 @@ func (n *Namespace) SetDown(ifname string) error {
 // WaitUp waits until an interface is up, has a carrier, and can transmit. When
 // the other end of a veth pair comes up, the kernel gives this end its
 // transmit queue in the background (linkwatch_do_dev); frames sent before
-// that are dropped without a word.
+// that are dropped without a word. Kinds whose driver knows no carrier (dummy,
+// ifb, ipvlan, lo, tun, vrf, vxlan, wireguard) can transmit as soon as they are up.
 func (n *Namespace) WaitUp(ifname string) error {
-	err := n.Do(func() error {
-		// Subscribed before the state is read, so no change is missed.
-		events, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	err := n.await(unix.RTNLGRP_LINK, nil, func([]syscall.NetlinkMessage) (bool, error) {
+		link, err := n.link(ifname)
 		if err != nil {
-			return fmt.Errorf("subscribe to link changes: %w", err)
+			return false, err
 		}
-		defer events.Close()
-		deadline := time.Now().Add(upTimeout)
-		for {
-			link, err := n.link(ifname)
-			if err != nil {
-				return err
-			}
-			if link.Attrs().OperState == netlink.OperUp {
-				return nil
-			}
-			left := time.Until(deadline)
-			if left <= 0 {
-				return fmt.Errorf("still %v after %v: %w", link.Attrs().OperState, upTimeout, unix.ETIMEDOUT)
-			}
-			timeout := unix.NsecToTimeval(left.Nanoseconds())
-			if err := events.SetReceiveTimeout(&timeout); err != nil {
-				return err
-			}
-			if _, _, err := events.Receive(); err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) {
-				return err
-			}
-		}
+		return link.Attrs().OperState == netlink.OperUp || upAtOnce(link), nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait for %s: %w", ifname, err)
 	}
 	return nil
+}
+
+// await waits until done says so. It is asked after start, which may be nil, and
+// after each change that the kernel tells to a netlink group, with what it told.
+func (n *Namespace) await(group uint, start func() error, done func([]syscall.NetlinkMessage) (bool, error)) error {
+	return n.Do(func() error {
+		// Subscribed before the state is read, so no change is missed.
+		events, err := nl.Subscribe(unix.NETLINK_ROUTE, group)
+		if err != nil {
+			return fmt.Errorf("subscribe to changes: %w", err)
+		}
+		defer events.Close()
+		if start != nil {
+			if err := start(); err != nil {
+				return err
+			}
+		}
+		var told []syscall.NetlinkMessage
+		deadline := time.Now().Add(upTimeout)
+		for {
+			if ok, err := done(told); ok || err != nil {
+				return err
+			}
+			left := time.Until(deadline)
+			if left <= 0 {
+				return fmt.Errorf("not within %v: %w", upTimeout, unix.ETIMEDOUT)
+			}
+			timeout := unix.NsecToTimeval(left.Nanoseconds())
+			if err := events.SetReceiveTimeout(&timeout); err != nil {
+				return err
+			}
+			told, _, err = events.Receive()
+			if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) {
+				return err
+			}
+		}
+	})
+}
+
+// upAtOnce says whether a link is up whose operational state stays unknown, as
+// no driver ever reports one (operstates.rst).
+func upAtOnce(link netlink.Link) bool {
+	attrs := link.Attrs()
+	return attrs.OperState == netlink.OperUnknown && attrs.Flags&net.FlagUp != 0 &&
+		slices.Contains([]string{"device", "dummy", "ifb", "ipvlan", "tuntap", "vrf", "vxlan", "wireguard"}, link.Type())
 }
 
 // SetMAC changes an interface's hardware address.
@@ -141,8 +152,12 @@ func (n *Namespace) AddVeth(ifname, peer string) error {
 	return wire(end{ns: n, ifname: ifname}, end{ns: n, ifname: peer}, 0)
 }
 
-// AddAddr gives an interface an address.
+// AddAddr gives an interface an address. IPv6 ones have EnableIPv6 called first,
+// and are of use when it returns: no duplicate address detection is run for them.
 func (n *Namespace) AddAddr(ifname string, addr netip.Prefix) error {
+	if addr.Addr().Is6() {
+		return n.addAddr6(ifname, addr)
+	}
 	return n.onLink(ifname, "add address "+addr.String()+" to", func(h *netlink.Handle, l netlink.Link) error {
 		return h.AddrAdd(l, &netlink.Addr{IPNet: ipNet(addr)})
 	})
@@ -158,90 +173,6 @@ func (n *Namespace) DelAddr(ifname string, addr netip.Prefix) error {
 // ipNet keeps the host part, as an address with its prefix length needs.
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-// AddRoute adds a route to dst by an interface; via is the next hop, or the
-// zero Addr if dst is on the link. A next hop outside every subnet of the
-// interface is allowed: the route is then marked onlink.
-func (n *Namespace) AddRoute(dst netip.Prefix, via netip.Addr, ifname string) error {
-	return n.onLink(ifname, "add route to "+dst.String()+" by", func(h *netlink.Handle, l netlink.Link) error {
-		route := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(dst.Masked())}
-		if !via.IsValid() {
-			route.Scope = netlink.SCOPE_LINK
-			return h.RouteAdd(route)
-		}
-		route.Gw = via.AsSlice()
-		err := h.RouteAdd(route)
-		if errors.Is(err, unix.ENETUNREACH) { // the next hop is in no subnet (fib_check_nh)
-			route.SetFlag(netlink.FLAG_ONLINK)
-			err = h.RouteAdd(route)
-		}
-		return err
-	})
-}
-
-// AddRefusal adds a route of a type that refuses: unix.RTN_BLACKHOLE,
-// unix.RTN_UNREACHABLE or unix.RTN_PROHIBIT. A router drops what it would
-// forward to dst, for the latter two with an ICMP error.
-func (n *Namespace) AddRefusal(dst netip.Prefix, kind int) error {
-	h, err := n.netlink()
-	if err == nil {
-		err = h.RouteAdd(&netlink.Route{Dst: ipNet(dst.Masked()), Type: kind})
-	}
-	if err != nil {
-		return fmt.Errorf("add refusing route to %s: %w", dst, err)
-	}
-	return nil
-}
-
-// DelRoute removes the first route to exactly dst, of whatever type.
-func (n *Namespace) DelRoute(dst netip.Prefix) error {
-	h, err := n.netlink()
-	if err == nil {
-		err = h.RouteDel(&netlink.Route{Dst: ipNet(dst.Masked()), Scope: netlink.SCOPE_NOWHERE})
-	}
-	if err != nil {
-		return fmt.Errorf("delete route to %s: %w", dst, err)
-	}
-	return nil
-}
-
-// SetNeighbor adds or replaces the neighbor entry of ip. mac is nil for the
-// states that have none.
-func (n *Namespace) SetNeighbor(ifname string, ip netip.Addr, mac net.HardwareAddr, state NeighborState) error {
-	return n.onLink(ifname, "set neighbor "+ip.String()+" on", func(h *netlink.Handle, l netlink.Link) error {
-		return h.NeighSet(&netlink.Neigh{
-			LinkIndex: l.Attrs().Index, IP: ip.AsSlice(), HardwareAddr: mac, State: int(state),
-		})
-	})
-}
-
-// DelNeighbor removes the neighbor entry of ip.
-func (n *Namespace) DelNeighbor(ifname string, ip netip.Addr) error {
-	return n.onLink(ifname, "delete neighbor "+ip.String()+" on", func(h *netlink.Handle, l netlink.Link) error {
-		return h.NeighDel(&netlink.Neigh{LinkIndex: l.Attrs().Index, IP: ip.AsSlice()})
-	})
-}
-
-// Neighbor is the kernel's entry of ip: its hardware address, if it has one,
-// and its state; state 0 if there is no entry.
-func (n *Namespace) Neighbor(ifname string, ip netip.Addr) (net.HardwareAddr, NeighborState, error) {
-	var found netlink.Neigh
-	err := n.onLink(ifname, "list neighbors on", func(h *netlink.Handle, l netlink.Link) error {
-		for {
-			list, err := h.NeighList(l.Attrs().Index, unix.AF_UNSPEC)
-			if errors.Is(err, netlink.ErrDumpInterrupted) {
-				continue // the table changed meanwhile: ask again
-			}
-			for _, entry := range list {
-				if got, ok := netip.AddrFromSlice(entry.IP); ok && got.Unmap() == ip {
-					found = entry
-				}
-			}
-			return err
-		}
-	})
-	return found.HardwareAddr, NeighborState(found.State), err
 }
 
 // Index is an interface's index.
@@ -298,13 +229,7 @@ func (n *Namespace) quiet(ifname string, forward bool) error {
 	if err := n.devconf(ifname, settings); err != nil {
 		return err
 	}
-	return n.onLink(ifname, "set address generation of", func(h *netlink.Handle, l netlink.Link) error {
-		err := h.LinkSetIP6AddrGenMode(l, nl.IN6_ADDR_GEN_MODE_NONE)
-		if errors.Is(err, unix.EAFNOSUPPORT) {
-			return nil // a kernel without IPv6
-		}
-		return err
-	})
+	return n.onLink(ifname, "set address generation of", genMode)
 }
 
 // end is one end of a wire.
@@ -356,33 +281,4 @@ func bringUp(a, b end) error {
 		a.ns.SetUp(a.ifname), b.ns.SetUp(b.ifname),
 		a.ns.WaitUp(a.ifname), b.ns.WaitUp(b.ifname),
 	)
-}
-
-// SetRate has an interface let go of so many bytes a second, after a first burst
-// of 2000 (tc-tbf(8)). Up to limit bytes wait for that, at least 1; a frame that
-// finds no room is refused with ENOBUFS (packet_snd, net_xmit_errno), so a limit
-// below a frame's length refuses all. Another call changes it. It needs the
-// kernel's sch_tbf, and fails with ENOENT without.
-func (n *Namespace) SetRate(ifname string, rate uint64, limit uint32) error {
-	const burst = 2000
-	return n.onLink(ifname, "set rate of", func(h *netlink.Handle, l netlink.Link) error {
-		return h.QdiscReplace(&netlink.Tbf{
-			QdiscAttrs: netlink.QdiscAttrs{
-				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
-			},
-			Rate: rate, Limit: max(limit, 1), Buffer: netlink.Xmittime(rate, burst),
-		})
-	})
-}
-
-// DelRate undoes SetRate. What waits is dropped.
-func (n *Namespace) DelRate(ifname string) error {
-	return n.onLink(ifname, "delete rate of", func(h *netlink.Handle, l netlink.Link) error {
-		return h.QdiscDel(&netlink.GenericQdisc{
-			QdiscAttrs: netlink.QdiscAttrs{
-				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
-			},
-			QdiscType: "tbf",
-		})
-	})
 }

@@ -161,20 +161,32 @@ func (n *Namespace) Close() error {
 	return nil
 }
 
-// Sysctl writes a setting of n, named as sysctl(8) does: net.ipv4.ip_forward.
-// Only names below net belong to a network namespace; others are refused.
+// Sysctl writes a setting of n, named as sysctl(8) does: net.ipv4.ip_forward,
+// or net/ipv4/conf/eth0.7/forwarding where a name has a dot in it. Only names
+// below net belong to a network namespace; others are refused.
 func (n *Namespace) Sysctl(name, value string) error {
-	if !strings.HasPrefix(name, "net.") {
-		return fmt.Errorf("set %s: not a setting of a network namespace", name)
+	path, err := sysctlPath(name)
+	if err != nil {
+		return fmt.Errorf("set %s: %w", name, err)
 	}
-	path := filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
 	// The kernel resolves /proc/sys/net by the namespace of the thread that
 	// looks (net_ctl_header_lookup), so the file is both opened and written in n.
-	err := n.Do(func() error { return os.WriteFile(path, []byte(value), 0) })
+	err = n.Do(func() error { return os.WriteFile(path, []byte(value), 0) })
 	if err != nil {
 		return fmt.Errorf("set %s to %s: %w", name, value, err)
 	}
 	return nil
+}
+
+// sysctlPath is the file of a setting.
+func sysctlPath(name string) (string, error) {
+	if !strings.Contains(name, "/") {
+		name = strings.ReplaceAll(name, ".", "/")
+	}
+	if !strings.HasPrefix(name, "net/") || strings.Contains(name, "../") {
+		return "", errors.New("not a setting of a network namespace")
+	}
+	return filepath.Join("/proc/sys", name), nil
 }
 
 // tune is Sysctl for a setting that merely makes the lab quieter or quicker:

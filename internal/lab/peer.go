@@ -18,30 +18,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Peer is a host that exists only as a packet socket: it answers ARP requests
-// and ICMP echo requests on one interface as its Script says. It sends on
+// Peer is a host, or many, that exists only as a packet socket or as the other
+// end of a tun: it answers ARP requests, neighbor solicitations and ICMP echo
+// requests of both families on one interface as its Script says. It sends on
 // that interface and on no other. It is safe for concurrent use.
 //
 // The interface belongs to it alone if the kernel there keeps silent, as at
 // the far end of a silent Pair; else both answer.
 type Peer struct {
-	script Script
-	addrs  []netip.Addr
-	mac    net.HardwareAddr // of the interface, when the peer started
-	file   *os.File         // the packet socket
+	mac  net.HardwareAddr // of the interface, when the peer started; nil on a tun
+	mtu  int              // of the interface, when the peer started
+	file *os.File         // the packet socket, or the tun
+	tun  bool             // file is a tun, and its owner's
 
 	wg sync.WaitGroup // the receiver, and the timers that have not run
 
-	ipID uint16 // of the next packet; the receiver's own
+	decoder decoder // the receiver's own
+	ipID    uint16  // of the next packet; the receiver's own
 
 	// sending orders what is sent. It is locked before mu.
 	sending sync.Mutex
 	held    []batch
 
 	mu       sync.Mutex
+	script   *Script
 	requests []Request
 	counts   map[Kind]int
-	firstARP time.Time
+	first    map[Kind]time.Time
 	changed  chan struct{} // closed and replaced when counts change or the peer ends
 	timers   map[*time.Timer]struct{}
 	ended    bool
@@ -59,17 +62,12 @@ type batch struct {
 // StartPeer starts a peer on an interface of n. It hears every frame that
 // arrives once StartPeer has returned. Close must be called.
 func StartPeer(n *Namespace, ifname string, script Script) (*Peer, error) {
-	p := &Peer{
-		script: script, addrs: script.Addrs(),
-		counts: map[Kind]int{}, changed: make(chan struct{}), timers: map[*time.Timer]struct{}{},
-		ipID: 1,
-	}
-	index, err := n.Index(ifname)
+	p := newPeer(script)
+	link, err := n.link(ifname)
 	if err == nil {
-		p.mac, err = n.MAC(ifname)
-	}
-	if err == nil {
-		err = n.Do(func() error { return p.open(index) })
+		attrs := link.Attrs()
+		p.mac, p.mtu = attrs.HardwareAddr, attrs.MTU
+		err = n.Do(func() error { return p.open(attrs.Index) })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start peer on %s: %w", ifname, err)
@@ -77,6 +75,67 @@ func StartPeer(n *Namespace, ifname string, script Script) (*Peer, error) {
 	p.wg.Add(1)
 	go p.receive()
 	return p, nil
+}
+
+// StartTunPeer starts a peer at the program's end of a tun: it is all that the
+// interface leads to. Nobody else may read the Tun until the peer is closed,
+// which leaves the Tun open.
+func StartTunPeer(t *Tun, script Script) (*Peer, error) {
+	link, err := t.ns.link(t.ifname)
+	if err != nil {
+		return nil, fmt.Errorf("start peer on %s: %w", t.ifname, err)
+	}
+	p := newPeer(script)
+	p.mtu, p.file, p.tun, p.decoder.noLink = link.Attrs().MTU, t.file, true, true
+	p.wg.Add(1)
+	go p.receive()
+	return p, nil
+}
+
+func newPeer(script Script) *Peer {
+	return &Peer{
+		script: &script, ipID: 1,
+		counts: map[Kind]int{}, first: map[Kind]time.Time{},
+		changed: make(chan struct{}), timers: map[*time.Timer]struct{}{},
+	}
+}
+
+// SetScript has the peer do as another script says, from the next request on.
+// Counts go on; what is delayed or held is still sent.
+func (p *Peer) SetScript(script Script) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.script = &script
+}
+
+// Announce tells all on the link, unasked, that an address is at mac, as a
+// gateway does that takes it over: by an ARP announcement (RFC 5227, 1.1), or an
+// unsolicited neighbor advertisement with the override flag (RFC 4861, 7.2.6).
+func (p *Peer) Announce(ip netip.Addr, mac net.HardwareAddr) error {
+	var frame []byte
+	var packet []byte
+	var err error
+	if ip.Is4() {
+		if packet, err = arpReply(mac, make(net.HardwareAddr, 6), ip, ip, layers.ARPRequest); err == nil {
+			frame, err = ethernet(mac, broadcast, nil, layers.EthernetTypeARP, packet, 0)
+		}
+	} else {
+		if packet, err = advertisement(mac, ip, allNodes, naOverride, 255); err == nil {
+			frame, err = ethernet(mac, groupMAC(allNodes), nil, layers.EthernetTypeIPv6, packet, 0)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("announce %v: %w", ip, err)
+	}
+	return p.Inject(frame)
+}
+
+// Inject sends a frame, from the Ethernet header on (on a tun, the IP header),
+// that answers nothing. An interface that is down loses it.
+func (p *Peer) Inject(frame []byte) error {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	return p.write(frame)
 }
 
 // open opens the socket in the namespace of the calling thread.
@@ -104,7 +163,8 @@ func (p *Peer) open(index int) error {
 	return nil
 }
 
-// Requests is what the peer has seen so far, in order of arrival.
+// Requests is what the peer has seen so far, in order of arrival, or what the
+// script lets it keep of that.
 func (p *Peer) Requests() []Request {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,6 +177,9 @@ func (p *Peer) Wait(ctx context.Context, n int) error { return p.wait(ctx, KindE
 
 // WaitARP waits until n ARP requests have arrived.
 func (p *Peer) WaitARP(ctx context.Context, n int) error { return p.wait(ctx, KindARP, n) }
+
+// WaitNDP waits until n neighbor solicitations have arrived.
+func (p *Peer) WaitNDP(ctx context.Context, n int) error { return p.wait(ctx, KindNDP, n) }
 
 func (p *Peer) wait(ctx context.Context, kind Kind, n int) error {
 	for {
@@ -150,8 +213,11 @@ func (p *Peer) Close() error {
 	clear(p.timers)
 	p.end(nil)
 	p.mu.Unlock()
-	err := p.file.Close()
+	err := p.stop()
 	p.wg.Wait()
+	if p.tun {
+		err = errors.Join(err, p.file.SetReadDeadline(time.Time{}))
+	}
 	if errors.Is(err, os.ErrClosed) {
 		err = nil // closed before
 	}
@@ -161,6 +227,14 @@ func (p *Peer) Close() error {
 		return fmt.Errorf("scripted peer: %w", err)
 	}
 	return nil
+}
+
+// stop ends the receiver.
+func (p *Peer) stop() error {
+	if p.tun {
+		return p.file.SetReadDeadline(time.Unix(1, 0))
+	}
+	return p.file.Close()
 }
 
 // end marks the peer as ended, by a fault if there was one. mu is held.
@@ -194,7 +268,11 @@ func (p *Peer) receive() {
 		var n, oobn int
 		var errno error
 		err := conn.Read(func(fd uintptr) bool {
-			n, oobn, _, _, errno = unix.Recvmsg(int(fd), frame, oob, 0)
+			if p.tun {
+				n, errno = unix.Read(int(fd), frame)
+			} else {
+				n, oobn, _, _, errno = unix.Recvmsg(int(fd), frame, oob, 0)
+			}
 			return errno != unix.EAGAIN && errno != unix.EINTR
 		})
 		switch {
@@ -214,7 +292,7 @@ func (p *Peer) receive() {
 			p.failed(err)
 			return
 		}
-		if r := decode(frame[:n], outer, p.addrs); r != nil {
+		if r := p.decoder.decode(frame[:n], outer); r != nil {
 			if err := p.serve(r); err != nil {
 				p.failed(err)
 				return
@@ -258,60 +336,98 @@ func auxTag(oob []byte) (*tag, error) {
 	return nil, nil
 }
 
-var broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-
 // serve records a request and answers it as the script says.
 func (p *Peer) serve(r *Request) error {
 	p.mu.Lock()
-	mine := slices.ContainsFunc([]net.HardwareAddr{p.mac, p.script.arp.from, broadcast}, func(mac net.HardwareAddr) bool {
-		return bytes.Equal(mac, r.DstMAC)
-	})
-	if mine && r.Fault == "" {
+	s := p.script
+	host, ok := s.host(r.DstIP)
+	if !ok && !r.toGroup() {
+		p.mu.Unlock()
+		return nil
+	}
+	if p.isOurs(s, host, r) && r.Fault == "" {
 		p.counts[r.Kind]++
 		r.N = p.counts[r.Kind]
-		if r.Kind == KindARP && r.N == 1 {
-			p.firstARP = r.Time
+		if r.N == 1 {
+			p.first[r.Kind] = r.Time
 		}
 	}
-	p.requests = append(p.requests, *r)
+	if s.keep == nil || len(p.requests) < *s.keep {
+		p.requests = append(p.requests, *r)
+	}
 	p.wake()
-	firstARP := p.firstARP
+	first := p.first[r.Kind]
 	p.mu.Unlock()
 	switch {
 	case r.N == 0:
 		return nil
-	case r.Kind == KindARP:
-		return p.serveARP(r, firstARP)
+	case r.Kind == KindEcho:
+		return p.serveEcho(s, r)
 	default:
-		return p.serveEcho(r)
+		return p.serveNeighbor(s, host, r, first)
 	}
 }
 
-func (p *Peer) serveARP(r *Request, first time.Time) error {
-	arp := p.script.arp
-	if r.N <= arp.silent || r.Time.Sub(first) < arp.silentFor {
+// isOurs says whether a frame was sent to a MAC of the peer's, or a group's, and
+// in the peer's VLAN.
+func (p *Peer) isOurs(s *Script, h host, r *Request) bool {
+	if s.vlans != nil && !slices.EqualFunc(s.vlans, r.VLANs, func(t tag, vid uint16) bool { return t.vid == vid }) {
+		return false
+	}
+	switch {
+	case r.noLink, len(r.DstMAC) > 0 && r.DstMAC[0]&1 != 0:
+		return true
+	case h.ownMAC:
+		return bytes.Equal(r.DstMAC, macOf(r.DstIP))
+	}
+	return bytes.Equal(r.DstMAC, p.mac) || s.arp.speaks(r.DstMAC) || s.ndp.speaks(r.DstMAC)
+}
+
+// macOf is the MAC that one of the peer's addresses has.
+func (p *Peer) macOf(h host, a netip.Addr) net.HardwareAddr {
+	if h.ownMAC {
+		return macOf(a)
+	}
+	return p.mac
+}
+
+func (p *Peer) serveNeighbor(s *Script, h host, r *Request, first time.Time) error {
+	how := &s.arp
+	if r.Kind == KindNDP {
+		how = &s.ndp
+	}
+	if r.N <= how.silent || r.Time.Sub(first) < how.silentFor {
 		return nil
 	}
-	mac := p.mac
-	if arp.from != nil {
-		mac = arp.from
+	mac := p.macOf(h, r.DstIP)
+	if how.from != nil {
+		mac = how.from
 	}
-	frame, err := r.arpReply(mac)
-	if err != nil {
-		return fmt.Errorf("build ARP reply: %w", err)
+	var frames [][]byte
+	for _, mac := range append([]net.HardwareAddr{mac}, how.also...) {
+		frame, err := r.neighborAnswer(how, mac)
+		if err != nil {
+			return fmt.Errorf("build answer: %w", err)
+		}
+		frames = append(frames, frame)
 	}
-	// An ARP reply is no echo reply: it does not release what is held.
-	return p.later(arp.delay, func() error {
+	// This is no echo reply: it does not release what is held.
+	return p.later(how.delay, func() error {
 		p.sending.Lock()
 		defer p.sending.Unlock()
-		return p.write(frame)
+		for _, frame := range frames {
+			if err := p.write(frame); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
-func (p *Peer) serveEcho(r *Request) error {
+func (p *Peer) serveEcho(s *Script, r *Request) error {
 	var a action
-	for _, rule := range p.script.rules {
-		if rule.selects(r.N, r.Seq) {
+	for _, rule := range s.rules {
+		if rule.selects(r) {
 			a = rule.action
 			break
 		}
@@ -319,17 +435,37 @@ func (p *Peer) serveEcho(r *Request) error {
 	if a.lose {
 		return nil
 	}
-	mac := p.mac
-	if p.script.arp.from != nil && bytes.Equal(r.DstMAC, p.script.arp.from) {
-		mac = p.script.arp.from
+	b := batch{copies: a.copies, gap: a.gap, hold: a.hold}
+	for _, who := range p.answerers(s, r) {
+		who.mtu, who.ipID = p.mtu, p.ipID
+		frames, packets, err := r.answer(&a, who)
+		if err != nil {
+			return fmt.Errorf("build answer: %w", err)
+		}
+		p.ipID += uint16(packets)
+		b.frames = append(b.frames, frames...)
 	}
-	frames, err := r.answer(&a, mac, p.ipID)
-	if err != nil {
-		return fmt.Errorf("build answer: %w", err)
-	}
-	p.ipID += uint16(len(frames))
-	b := batch{frames: frames, copies: a.copies, gap: a.gap, hold: a.hold}
 	return p.later(a.delay, func() error { return p.send(b) })
+}
+
+// answerers are those who answer an echo request: the host that it is for, or
+// each if it is for many.
+func (p *Peer) answerers(s *Script, r *Request) (list []answerer) {
+	if h, ok := s.host(r.DstIP); ok {
+		who := answerer{ip: r.DstIP, mac: p.macOf(h, r.DstIP)}
+		if !h.ownMAC && (s.arp.speaks(r.DstMAC) || s.ndp.speaks(r.DstMAC)) {
+			who.mac = r.DstMAC
+		}
+		return append(list, who)
+	}
+	for _, h := range s.all() {
+		ip := h.prefix.Addr()
+		local := ip.Is6() && ip.IsLinkLocalUnicast() == r.SrcIP.IsLinkLocalUnicast()
+		if h.prefix.IsSingleIP() && ip.Is4() == r.SrcIP.Is4() && (ip.Is4() || local) {
+			list = append(list, answerer{ip: ip, mac: p.macOf(h, ip)})
+		}
+	}
+	return list
 }
 
 // later runs f after a delay, and at once if that is 0. An error of f that
@@ -403,7 +539,7 @@ func (p *Peer) sendNow(b batch) error {
 // is lost, as on any wire. sending is held.
 func (p *Peer) write(frame []byte) error {
 	_, err := p.file.Write(frame)
-	for _, lost := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV, os.ErrClosed} {
+	for _, lost := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV, unix.EIO, os.ErrClosed} { // EIO: a tun
 		if errors.Is(err, lost) {
 			return nil
 		}

@@ -1,10 +1,11 @@
 package lab
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ type Kind string
 // The kinds of requests that a peer sees.
 const (
 	KindARP  Kind = "arp"
+	KindNDP  Kind = "ndp" // a neighbor solicitation
 	KindEcho Kind = "echo"
 )
 
@@ -29,7 +31,7 @@ type Request struct {
 
 	// N counts the requests of this kind from 1, in order of arrival. It is
 	// 0 for a request that a host would not answer: it is malformed, or it
-	// was sent to another's MAC.
+	// was sent to another's MAC, or it is of another VLAN.
 	N int
 
 	// Fault says what gopacket found wrong with the frame; "" is nothing.
@@ -39,37 +41,96 @@ type Request struct {
 	VLANs          []uint16         // VLAN ids, outermost first
 
 	// SrcIP and DstIP are those of the IP header; of ARP, the sender's and
-	// the target's. ARP has the sender's and the target's MAC, too.
+	// the target's, with their MACs. Of a solicitation DstIP is the target,
+	// SenderMAC that of the source link-layer option, nil without one, and
+	// Group the IP header's destination.
 	SrcIP, DstIP         netip.Addr
 	SenderMAC, TargetMAC net.HardwareAddr
+	Group                netip.Addr
 
-	TTL, TOS uint8
-	IPID     uint16
-	DF       bool
-	ID, Seq  uint16 // of the ICMP header
-	Checksum uint16
-	Payload  []byte // of the ICMP message
+	TTL, TOS  uint8 // of IPv6, hop limit and traffic class
+	FlowLabel uint32
+	IPID      uint16
+	DF        bool
+	ID, Seq   uint16 // of the ICMP header
+	Checksum  uint16
+	Payload   []byte // of the ICMP message
 
-	Frame []byte // from the Ethernet header on, without an outer tag (the kernel takes that off)
+	// Fragments is in how many frames it came, the last of which is Frame.
+	Fragments int
 
-	tags   []tag
-	packet []byte // the IP packet
-	ihl    int    // length of its header
+	Frame []byte // from the Ethernet header on (of a tun, the IP header), without an outer tag (the kernel takes that off)
+
+	noLink  bool
+	tags    []tag
+	packet  []byte // the IP packet, or its first fragment
+	ihl     int    // length of what stands ahead of the ICMP message there
+	largest int    // bytes of the largest IP packet
+}
+
+// v6 says whether a request came over IPv6.
+func (r *Request) v6() bool { return r.SrcIP.Is6() }
+
+// toGroup says whether a request is for many: a multicast address, or a
+// broadcast address as the lab's prefixes have it.
+func (r *Request) toGroup() bool {
+	if r.Kind != KindEcho {
+		return false
+	}
+	return r.DstIP.IsMulticast() || r.DstIP.Is4() && r.DstIP.As4()[3] == 255
+}
+
+// decoder makes Requests of frames.
+type decoder struct {
+	noLink bool // frames begin with the IP header
+	defragmenter
 }
 
 // decode makes a Request of a frame; outer is the tag that the kernel took
-// off. It is nil if the frame is no request, or not for one of addrs.
-func decode(frame []byte, outer *tag, addrs []netip.Addr) *Request {
+// off. It is nil if the frame is no request, or a fragment that does not
+// complete one.
+func (d *decoder) decode(frame []byte, outer *tag) *Request {
+	first := gopacket.LayerType(layers.LayerTypeEthernet)
+	if d.noLink {
+		first = ipLayer(frame)
+	}
 	// Without options gopacket copies the frame, so a Request may keep it.
-	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{})
-	eth, ok := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
-	if !ok {
+	p := gopacket.NewPacket(frame, first, gopacket.DecodeOptions{})
+	r := &Request{Time: time.Now(), Frame: p.Data(), Fault: faults(p), Fragments: 1, noLink: d.noLink}
+	if !d.noLink && !r.decodeLink(p, outer) {
 		return nil
 	}
-	r := &Request{
-		Time: time.Now(), SrcMAC: eth.SrcMAC, DstMAC: eth.DstMAC,
-		Frame: p.Data(), Fault: faults(p),
+	if r.decodeARP(p) {
+		return r
 	}
+	ip := p.NetworkLayer()
+	if ip == nil {
+		return nil
+	}
+	r.packet = slices.Concat(ip.LayerContents(), ip.LayerPayload())
+	r.ihl = len(ip.LayerContents())
+	r.largest = len(r.packet)
+	whole, ok := d.join(p, r)
+	if !ok || !r.decodeIP(whole) || !r.decodeEcho(whole) && !r.decodeNDP(whole) {
+		return nil
+	}
+	return r
+}
+
+// ipLayer is the layer that a packet without a link layer begins with.
+func ipLayer(packet []byte) gopacket.LayerType {
+	if len(packet) > 0 && packet[0]>>4 == 6 {
+		return layers.LayerTypeIPv6
+	}
+	return layers.LayerTypeIPv4
+}
+
+func (r *Request) decodeLink(p gopacket.Packet, outer *tag) bool {
+	eth, ok := p.Layer(layers.LayerTypeEthernet).(*layers.Ethernet)
+	if !ok {
+		return false
+	}
+	r.SrcMAC, r.DstMAC = eth.SrcMAC, eth.DstMAC
 	if outer != nil {
 		r.tags = append(r.tags, *outer)
 	}
@@ -83,21 +144,16 @@ func decode(frame []byte, outer *tag, addrs []netip.Addr) *Request {
 	for _, t := range r.tags {
 		r.VLANs = append(r.VLANs, t.vid)
 	}
-	if !r.decodeARP(p) && !r.decodeEcho(p) {
-		return nil
-	}
-	for _, a := range addrs {
-		if a == r.DstIP {
-			return r
-		}
-	}
-	return nil
+	return true
 }
 
 func (r *Request) decodeARP(p gopacket.Packet) bool {
 	arp, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP)
-	if !ok || arp.Operation != layers.ARPRequest || arp.Protocol != layers.EthernetTypeIPv4 {
+	if !ok || arp.Operation != layers.ARPRequest || arp.Protocol != layers.EthernetTypeIPv4 || arp.ProtAddressSize != 4 {
 		return false
+	}
+	if arp.AddrType != layers.LinkTypeEthernet || arp.HwAddressSize != 6 {
+		r.fault("its hardware addresses are not Ethernet's")
 	}
 	r.Kind = KindARP
 	r.SenderMAC, r.TargetMAC = arp.SourceHwAddress, arp.DstHwAddress
@@ -106,25 +162,94 @@ func (r *Request) decodeARP(p gopacket.Packet) bool {
 	return true
 }
 
-func (r *Request) decodeEcho(p gopacket.Packet) bool {
-	ip, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
-	if !ok {
+func (r *Request) decodeIP(p gopacket.Packet) bool {
+	switch ip := p.NetworkLayer().(type) {
+	case *layers.IPv4:
+		r.SrcIP, _ = netip.AddrFromSlice(ip.SrcIP.To4())
+		r.DstIP, _ = netip.AddrFromSlice(ip.DstIP.To4())
+		r.TTL, r.TOS, r.IPID = ip.TTL, ip.TOS, ip.Id
+		r.DF = ip.Flags&layers.IPv4DontFragment != 0
+	case *layers.IPv6:
+		r.SrcIP, _ = netip.AddrFromSlice(ip.SrcIP)
+		r.DstIP, _ = netip.AddrFromSlice(ip.DstIP)
+		r.TTL, r.TOS, r.FlowLabel = ip.HopLimit, ip.TrafficClass, ip.FlowLabel
+	default:
 		return false
 	}
-	icmp, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
-	if !ok || icmp.TypeCode.Type() != layers.ICMPv4TypeEchoRequest {
+	return true
+}
+
+func (r *Request) decodeEcho(p gopacket.Packet) bool {
+	if icmp, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok && !r.v6() {
+		if icmp.TypeCode.Type() != layers.ICMPv4TypeEchoRequest {
+			return false
+		}
+		r.ID, r.Seq, r.Checksum, r.Payload = icmp.Id, icmp.Seq, icmp.Checksum, icmp.Payload
+	} else if icmp, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok && r.v6() {
+		echo, ok := p.Layer(layers.LayerTypeICMPv6Echo).(*layers.ICMPv6Echo)
+		if !ok || icmp.TypeCode.Type() != layers.ICMPv6TypeEchoRequest {
+			return false
+		}
+		r.ID, r.Seq, r.Checksum, r.Payload = echo.Identifier, echo.SeqNumber, icmp.Checksum, echo.Payload
+	} else {
 		return false
 	}
 	r.Kind = KindEcho
-	r.SrcIP, _ = netip.AddrFromSlice(ip.SrcIP.To4())
-	r.DstIP, _ = netip.AddrFromSlice(ip.DstIP.To4())
-	r.TTL, r.TOS, r.IPID = ip.TTL, ip.TOS, ip.Id
-	r.DF = ip.Flags&layers.IPv4DontFragment != 0
-	r.ID, r.Seq, r.Checksum = icmp.Id, icmp.Seq, icmp.Checksum
-	r.Payload = icmp.Payload
-	r.ihl = len(ip.Contents)
-	r.packet = append(append([]byte(nil), ip.Contents...), ip.Payload...)
 	return true
+}
+
+// decodeNDP takes what RFC 4861, 7.1.1 has a host check and gopacket does not
+// for a fault.
+func (r *Request) decodeNDP(p gopacket.Packet) bool {
+	solicitation, ok := p.Layer(layers.LayerTypeICMPv6NeighborSolicitation).(*layers.ICMPv6NeighborSolicitation)
+	if !ok || r.noLink {
+		return false
+	}
+	r.Kind = KindNDP
+	r.Group = r.DstIP
+	r.DstIP, _ = netip.AddrFromSlice(solicitation.TargetAddress)
+	for _, option := range solicitation.Options {
+		if option.Type == layers.ICMPv6OptSourceAddress && len(option.Data) == 6 {
+			r.SenderMAC = option.Data
+		}
+	}
+	icmp := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
+	for _, check := range []struct {
+		wrong bool
+		fault string
+	}{
+		{r.TTL != 255, fmt.Sprintf("hop limit is %d, should be 255", r.TTL)},
+		{icmp.TypeCode.Code() != 0, "code is not 0"},
+		{r.SrcIP.IsUnspecified() && r.SenderMAC != nil, "a solicitation from :: has a link-layer option"},
+		{r.SrcIP.IsUnspecified() && !r.Group.IsMulticast(), "a solicitation from :: is not to a group"},
+		{!r.SrcIP.IsUnspecified() && r.Group.IsMulticast() && r.SenderMAC == nil, "a solicitation to a group has no link-layer option"},
+		{r.Group.IsMulticast() && r.Group != solicitedNode(r.DstIP), "the group is not the target's"},
+		{r.Group.IsMulticast() && !bytes.Equal(r.DstMAC, groupMAC(r.Group)), "the MAC is not the group's"},
+	} {
+		if check.wrong {
+			r.fault(check.fault)
+		}
+	}
+	return true
+}
+
+func (r *Request) fault(text string) {
+	if r.Fault != "" {
+		text = r.Fault + "; " + text
+	}
+	r.Fault = text
+}
+
+// solicitedNode is the group that hosts with an address listen to (RFC 4291, 2.7.1).
+func solicitedNode(a netip.Addr) netip.Addr {
+	b := a.As16()
+	return netip.AddrFrom16([16]byte{0xff, 0x02, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]})
+}
+
+// groupMAC is the MAC of an IPv6 multicast address (RFC 2464, 7).
+func groupMAC(a netip.Addr) net.HardwareAddr {
+	b := a.As16()
+	return net.HardwareAddr{0x33, 0x33, b[12], b[13], b[14], b[15]}
 }
 
 // faults is what is wrong with a frame in gopacket's opinion.
@@ -136,6 +261,11 @@ func faults(p gopacket.Packet) string {
 	if p.Metadata().Truncated {
 		all = append(all, "truncated")
 	}
+	if icmp, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok { // whose checksum covers the addresses
+		if err := icmp.SetNetworkLayerForChecksum(p.NetworkLayer()); err != nil {
+			all = append(all, err.Error())
+		}
+	}
 	err, mismatches := p.VerifyChecksums()
 	if err != nil {
 		all = append(all, err.Error())
@@ -144,203 +274,4 @@ func faults(p gopacket.Packet) string {
 		all = append(all, fmt.Sprintf("%v checksum is %#04x, should be %#04x", m.Layer.LayerType(), m.Actual, m.Correct))
 	}
 	return strings.Join(all, "; ")
-}
-
-var serialize = gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
-
-// layersOf serializes layers, outermost first.
-func layersOf(list ...gopacket.SerializableLayer) ([]byte, error) {
-	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, serialize, list...); err != nil {
-		return nil, err
-	}
-	return buf.Bytes(), nil
-}
-
-// arpReply is the answer to an ARP request: target is at mac.
-func (r *Request) arpReply(mac net.HardwareAddr) ([]byte, error) {
-	arp := &layers.ARP{
-		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4,
-		HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPReply,
-		SourceHwAddress: mac, SourceProtAddress: r.DstIP.AsSlice(),
-		DstHwAddress: r.SenderMAC, DstProtAddress: r.SrcIP.AsSlice(),
-	}
-	body, err := layersOf(arp)
-	if err != nil {
-		return nil, err
-	}
-	return r.frame(mac, r.tags, layers.EthernetTypeARP, body, 0)
-}
-
-// frame wraps a packet in the Ethernet header of an answer. The last short
-// bytes of the packet are missing from it.
-func (r *Request) frame(src net.HardwareAddr, tags []tag, typ layers.EthernetType, packet []byte, short int) ([]byte, error) {
-	list := []gopacket.SerializableLayer{}
-	// Each header names the type of what follows it: built from the inside.
-	for i := len(tags) - 1; i >= 0; i-- {
-		q := &layers.Dot1Q{VLANIdentifier: tags[i].vid, Priority: tags[i].pcp, Type: typ}
-		list = append([]gopacket.SerializableLayer{q}, list...)
-		typ = tags[i].tpid
-	}
-	list = append([]gopacket.SerializableLayer{&layers.Ethernet{SrcMAC: src, DstMAC: r.SrcMAC, EthernetType: typ}}, list...)
-	frame, err := layersOf(append(list, gopacket.Payload(packet))...)
-	if err != nil || short == 0 {
-		return frame, err
-	}
-	// gopacket has padded the frame, but the padding is not the packet.
-	header := 14 + 4*len(tags)
-	return frame[:max(header, header+len(packet)-short)], nil
-}
-
-// answer builds the frames that the action makes of an echo request, for a
-// peer with that MAC. ipID is the id of the first packet.
-func (r *Request) answer(a *action, mac net.HardwareAddr, ipID uint16) ([][]byte, error) {
-	var frames [][]byte
-	add := func(ip *layers.IPv4, icmp []byte) error {
-		ip.Id = ipID
-		ipID++
-		list, err := r.wrap(a, mac, ip, icmp)
-		frames = append(frames, list...)
-		return err
-	}
-	for _, e := range a.errors {
-		icmp, err := r.errorMessage(e)
-		if err != nil {
-			return nil, err
-		}
-		from := e.from
-		if !from.IsValid() {
-			from = r.DstIP
-		}
-		// Linux sends its errors with precedence 6 (RFC 1812, 4.3.2.5).
-		if err := add(&layers.IPv4{TOS: 0xc0, SrcIP: from.AsSlice()}, icmp); err != nil {
-			return nil, err
-		}
-	}
-	if len(a.errors) > 0 && !a.reply {
-		return frames, nil
-	}
-	icmp, err := r.replyMessage(a)
-	if err != nil {
-		return nil, err
-	}
-	source := r.DstIP
-	if a.source.IsValid() {
-		source = a.source
-	}
-	if err := add(&layers.IPv4{TOS: r.TOS, SrcIP: source.AsSlice()}, icmp); err != nil {
-		return nil, err
-	}
-	return frames, nil
-}
-
-// replyMessage is the ICMP message of an echo reply.
-func (r *Request) replyMessage(a *action) ([]byte, error) {
-	icmp := &layers.ICMPv4{
-		TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoReply, 0), Id: r.ID, Seq: r.Seq,
-	}
-	payload := append([]byte(nil), r.Payload...)
-	if a.truncate != nil {
-		payload = payload[:min(*a.truncate, len(payload))]
-	}
-	if a.wrongID {
-		icmp.Id = ^icmp.Id
-	}
-	if a.wrongCookie {
-		invert(payload[:min(8, len(payload))])
-	}
-	message, err := layersOf(icmp, gopacket.Payload(payload))
-	if err != nil || a.corrupt == nil {
-		return message, err
-	}
-	if *a.corrupt >= len(message) {
-		return nil, fmt.Errorf("corrupt %d: the ICMP message of seq %d has %d bytes", *a.corrupt, r.Seq, len(message))
-	}
-	invert(message[*a.corrupt : *a.corrupt+1])
-	if a.corruptFixed {
-		message[2], message[3] = 0, 0
-		sum := gopacket.FoldChecksum(gopacket.ComputeChecksum(message, 0))
-		binary.BigEndian.PutUint16(message[2:], sum)
-	}
-	return message, nil
-}
-
-// errorMessage is an ICMP error that quotes r: its IP header as it came, and
-// the beginning of its payload.
-func (r *Request) errorMessage(e icmpError) ([]byte, error) {
-	quote := append([]byte(nil), r.packet[:min(len(r.packet), r.ihl+min(e.quote, len(r.packet)))]...)
-	switch icmp := quote[r.ihl:]; e.forged {
-	case "id":
-		invert(icmp[4:6])
-	case "seq":
-		invert(icmp[6:8])
-	case "checksum":
-		invert(icmp[2:4])
-	}
-	return layersOf(&layers.ICMPv4{
-		TypeCode: e.code,
-		Id:       binary.BigEndian.Uint16(e.rest[:2]), Seq: binary.BigEndian.Uint16(e.rest[2:]),
-	}, gopacket.Payload(quote))
-}
-
-// wrap makes the frame, or the frames, of an ICMP message to the requester.
-// Of ip, the source, the TOS and the id are set already.
-func (r *Request) wrap(a *action, mac net.HardwareAddr, ip *layers.IPv4, icmp []byte) ([][]byte, error) {
-	ip.Version, ip.TTL, ip.Protocol, ip.DstIP = 4, 64, layers.IPProtocolICMPv4, r.SrcIP.AsSlice()
-	if a.ttl != nil {
-		ip.TTL = *a.ttl
-	}
-	if a.tos != nil {
-		ip.TOS = *a.tos
-	}
-	if a.ipOptions {
-		ip.Options = []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}}
-	}
-	tags := r.tags
-	if a.untagged {
-		tags = nil
-	}
-	if a.vlan != nil {
-		tags = []tag{*a.vlan}
-	}
-	if a.sourceMAC != nil {
-		mac = a.sourceMAC
-	}
-	parts := [][]byte{icmp}
-	if a.fragment > 0 && a.fragment < len(icmp) {
-		parts = [][]byte{icmp[:a.fragment], icmp[a.fragment:]}
-	}
-	var frames [][]byte
-	offset := 0
-	for i, part := range parts {
-		ip.FragOffset = uint16(offset / 8)
-		ip.Flags = 0
-		if i < len(parts)-1 {
-			ip.Flags = layers.IPv4MoreFragments
-		}
-		offset += len(part)
-		packet, err := layersOf(ip, gopacket.Payload(part))
-		if err != nil {
-			return nil, err
-		}
-		if a.badIPChecksum {
-			invert(packet[10:11])
-		}
-		for i := range a.pad {
-			packet = append(packet, byte(0xa5+i))
-		}
-		frame, err := r.frame(mac, tags, layers.EthernetTypeIPv4, packet, a.short)
-		if err != nil {
-			return nil, err
-		}
-		frames = append(frames, frame)
-	}
-	return frames, nil
-}
-
-// invert flips all bits, which changes any Internet checksum over them.
-func invert(b []byte) {
-	for i := range b {
-		b[i] = ^b[i]
-	}
 }

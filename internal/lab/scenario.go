@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -28,6 +29,15 @@ type Scenario struct {
 
 	expect []expectation
 	exit   int
+}
+
+// IPv6 says whether one of the hosts is an IPv6 address, so that the Pair has to
+// have IPv6 too.
+func (s Scenario) IPv6() bool {
+	return slices.ContainsFunc(s.Hosts, func(host string) bool {
+		a, err := netip.ParseAddr(host)
+		return err == nil && a.Is6()
+	})
 }
 
 // Scenarios are the lab's own scenario files, by name.
@@ -71,8 +81,8 @@ func Scenarios() ([]Scenario, error) {
 //	  exit 0
 //
 // run holds the flags, separated by spaces; there is no quoting. host is
-// what to ping, by default the address that the peer has by default. Each
-// peer line is a line of the script, for which see [ParseScript]; none is a peer
+// what to ping, by default the IPv4 address that the peer has by default; for
+// an IPv6 one the near end has IPv6 too. Each peer line is a line of the script, for which see [ParseScript]; none is a peer
 // that answers everything. Lines that begin with # are comments.
 //
 // expect comes last. Each line is an event of the command's JSON and any of its
@@ -246,13 +256,14 @@ var eventFields = map[string][]string{
 		"version", "interface", "target", "address", "source", "source_mac", "next_hop",
 		"next_hop.address", "next_hop.mac", "next_hop.state", "next_hop.how", "next_hop.resolve_ns",
 		"mtu", "id", "size", "filter", "filter_reason", "timestamps", "timestamps_reason", "cookie_bytes",
+		"owner", "vlan", "vlan_priority", "inner_vlan", "inner_vlan_priority",
 	},
 	"sent": {"version", "address", "seq"},
 	"reply": {
 		"version", "address", "seq", "state", "from", "from_mac", "ttl", "tos", "vlan", "bytes",
 		"rtt_ns", "rtt_source", "budget", "budget.send_ns", "budget.queue_ns", "budget.wire_ns",
 		"budget.receive_ns", "budget.nic_ns", "corrupted", "truncated", "wrong_byte",
-		"clock_stepped",
+		"clock_stepped", "vlan_priority", "inner_vlan", "inner_vlan_priority", "other_member",
 	},
 	"error": {"version", "address", "seq", "from", "icmp_type", "icmp_code", "message", "reason", "mtu", "late"},
 	"lost":  {"version", "address", "seq"},
@@ -264,7 +275,9 @@ var eventFields = map[string][]string{
 		"budget_ns.wire", "budget_ns.receive", "budget_ns.nic", "stamps", "stamps.hardware",
 		"stamps.driver", "stamps.sched", "stamps.user", "timer_error_ns", "timer_error_ns.p50", "timer_error_ns.p99",
 		"kernel_drops", "events_dropped", "late_errors", "skipped", "send_retries", "stamps_lost", "clock_steps",
+		"targets", "answered", "more_replies", "other_member", "conflicts",
 	},
+	"change": {"version", "address", "what", "next_hop", "mac", "old_mac", "source", "mtu", "reason"},
 }
 
 func parseExpectation(event, rest string) (expectation, error) {

@@ -276,3 +276,11 @@ func TestCheckUseNumber(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestScenarioIPv6(t *testing.T) {
+	for host, want := range map[string]bool{"198.51.100.2": false, "2001:db8:1::2": true, "fe80::2%eth0": true, "localhost": false} {
+		if got := (lab.Scenario{Hosts: []string{"198.51.100.2", host}}).IPv6(); got != want {
+			t.Errorf("%s: %t", host, got)
+		}
+	}
+}

@@ -1,12 +1,13 @@
 package lab
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,43 +15,113 @@ import (
 )
 
 // Script is what a Peer does. The zero value answers everything at
-// 198.51.100.2, as a well-behaved host does. Scripts are made by ParseScript.
+// 198.51.100.2, 2001:db8:1::2 and fe80::2, as a well-behaved host does. Scripts
+// are made by ParseScript.
 type Script struct {
-	addrs []netip.Addr // empty: scriptAddr
-	arp   arpScript
+	hosts []host // empty: defaultHosts
+	vlans []tag  // with which requests have to come; nil: any
+	keep  *int   // how many requests are kept; nil: all
+	arp   neighborScript
+	ndp   neighborScript
 	rules []rule
+}
+
+// host is one address that the peer answers for, or all of a prefix.
+type host struct {
+	prefix netip.Prefix
+	ownMAC bool // each address has a MAC of its own
 }
 
 // scriptAddr is the far address of a Pair.
 var scriptAddr = farPrefix.Addr()
 
-// Addrs are the addresses that the peer answers for.
-func (s Script) Addrs() []netip.Addr {
-	if len(s.addrs) == 0 {
-		return []netip.Addr{scriptAddr}
-	}
-	return slices.Clone(s.addrs)
+// defaultHosts are the far addresses of a Pair.
+var defaultHosts = []host{
+	{prefix: netip.PrefixFrom(scriptAddr, 32)},
+	{prefix: netip.PrefixFrom(far6[0].Addr(), 128)},
+	{prefix: netip.PrefixFrom(far6[1].Addr(), 128)},
 }
 
-// arpScript is how the peer answers ARP requests.
-type arpScript struct {
+// Prefixes are the addresses that the peer answers for.
+func (s Script) Prefixes() []netip.Prefix {
+	var list []netip.Prefix
+	for _, h := range s.all() {
+		list = append(list, h.prefix)
+	}
+	return list
+}
+
+func (s *Script) all() []host {
+	if len(s.hosts) == 0 {
+		return defaultHosts
+	}
+	return s.hosts
+}
+
+// host is the first that has the address.
+func (s *Script) host(a netip.Addr) (host, bool) {
+	for _, h := range s.all() {
+		if h.prefix.Contains(a) {
+			return h, true
+		}
+	}
+	return host{}, false
+}
+
+// macOf is the MAC of one of a prefix's addresses where each has its own:
+// 02:53 and the last four bytes of the address.
+func macOf(a netip.Addr) net.HardwareAddr {
+	b := a.AsSlice()
+	return append(net.HardwareAddr{0x02, 0x53}, b[len(b)-4:]...)
+}
+
+// neighborScript is how the peer answers ARP requests, or solicitations.
+type neighborScript struct {
 	silent    int           // this many requests get no answer
 	silentFor time.Duration // from the first request on
 	delay     time.Duration
-	from      net.HardwareAddr // who answers; nil: the peer
+	from      net.HardwareAddr   // who answers; nil: the peer
+	also      []net.HardwareAddr // who answers besides
+	vlans     []tag
+	untagged  bool
+
+	// Of advertisements alone.
+	router, unsolicited, noOverride, noMAC bool
+	hopLimit                               *uint8
+}
+
+// speaks says whether a MAC is one that the script has answer.
+func (n *neighborScript) speaks(mac net.HardwareAddr) bool {
+	return n.from != nil && bytes.Equal(n.from, mac) ||
+		slices.ContainsFunc(n.also, func(a net.HardwareAddr) bool { return bytes.Equal(a, mac) })
 }
 
 // rule is what happens to the echo requests that it selects.
 type rule struct {
-	byOrder     bool // selects by order of arrival and not by sequence number
+	by          selector
 	first, last int
+	to          netip.Prefix
 	action      action
 }
 
-func (r rule) selects(order int, seq uint16) bool {
-	n := int(seq)
-	if r.byOrder {
-		n = order
+type selector int
+
+const (
+	bySeq selector = iota
+	byOrder
+	bySize
+	byAddress
+)
+
+func (r rule) selects(q *Request) bool {
+	n := int(q.Seq)
+	switch r.by {
+	case byOrder:
+		n = q.N
+	case bySize:
+		n = q.largest
+	case byAddress:
+		return r.to.Contains(q.DstIP)
 	}
 	return r.first <= n && n <= r.last
 }
@@ -76,9 +147,9 @@ type action struct {
 	// Of every frame.
 	badIPChecksum bool
 	ipOptions     bool
-	fragment      int // bytes of IP payload in the first fragment; 0: whole
+	fragment      cut
 	ttl, tos      *uint8
-	vlan          *tag
+	vlans         []tag
 	untagged      bool
 	sourceMAC     net.HardwareAddr
 	pad           int
@@ -87,31 +158,63 @@ type action struct {
 
 // icmpError is an ICMP error that quotes a request.
 type icmpError struct {
-	code   layers.ICMPv4TypeCode
-	from   netip.Addr // zero: the address that the request was for
-	rest   [4]byte    // the header's second word: MTU, gateway or pointer
-	quote  int        // bytes of the quoted ICMP message
-	forged string     // "", "id", "seq" or "checksum": which of the quote is not ours
+	v4, v6           *layers.ICMPv4TypeCode // the numbers of type and code; nil: the family has no such error
+	from             netip.Addr             // zero: the address that the request was for
+	mtu              uint32
+	gateway, pointer *uint32
+	quote            int    // bytes of the quoted ICMP message; -1: the family's habit
+	forged           string // "", "id", "seq" or "checksum": which of the quote is not ours
 }
 
-// tag is an 802.1Q tag.
+// word is the second word of the header: its MTU, gateway or pointer.
+func (e *icmpError) word(v6 bool) uint32 {
+	switch {
+	case e.gateway != nil:
+		return *e.gateway
+	case e.pointer != nil && v6:
+		return *e.pointer
+	case e.pointer != nil: // RFC 792: the first byte
+		return *e.pointer << 24
+	}
+	return e.mtu // RFC 1191: the lower half; RFC 4443, 3.2: all of it
+}
+
+// tag is a VLAN tag.
 type tag struct {
 	tpid layers.EthernetType
 	vid  uint16
 	pcp  uint8
 }
 
-// errorNames are the ICMP errors that have a name in scripts (RFC 792, and RFC
-// 1812 for administratively prohibited).
-var errorNames = map[string]layers.ICMPv4TypeCode{
-	"net-unreachable":   layers.CreateICMPv4TypeCode(3, 0),
-	"host-unreachable":  layers.CreateICMPv4TypeCode(3, 1),
-	"port-unreachable":  layers.CreateICMPv4TypeCode(3, 3),
-	"frag-needed":       layers.CreateICMPv4TypeCode(3, 4),
-	"prohibited":        layers.CreateICMPv4TypeCode(3, 13),
-	"redirect-host":     layers.CreateICMPv4TypeCode(5, 1),
-	"time-exceeded":     layers.CreateICMPv4TypeCode(11, 0),
-	"parameter-problem": layers.CreateICMPv4TypeCode(12, 0),
+// cut is how a packet is put into fragments.
+type cut struct {
+	first    int  // bytes of IP payload in the first; 0: whole if it fits
+	each     bool // of every fragment and not of the first of two
+	reversed bool // the last one is sent first
+	overlap  bool // each but the first begins 8 bytes early, with other bytes
+	missing  int  // this one is not sent, counted from 1; 0: all are
+}
+
+// errorNames are the ICMP errors that have a name in scripts (RFC 792, RFC
+// 1812 for administratively prohibited, and RFC 4443). Those of the two families
+// that mean the same have both names.
+var errorNames = map[string]struct{ v4, v6 *layers.ICMPv4TypeCode }{
+	"net-unreachable":     {typeCode(3, 0), typeCode(1, 0)},
+	"no-route":            {typeCode(3, 0), typeCode(1, 0)},
+	"host-unreachable":    {typeCode(3, 1), typeCode(1, 3)},
+	"address-unreachable": {typeCode(3, 1), typeCode(1, 3)},
+	"port-unreachable":    {typeCode(3, 3), typeCode(1, 4)},
+	"frag-needed":         {typeCode(3, 4), typeCode(2, 0)},
+	"packet-too-big":      {typeCode(3, 4), typeCode(2, 0)},
+	"prohibited":          {typeCode(3, 13), typeCode(1, 1)},
+	"redirect-host":       {typeCode(5, 1), nil},
+	"time-exceeded":       {typeCode(11, 0), typeCode(3, 0)},
+	"parameter-problem":   {typeCode(12, 0), typeCode(4, 0)},
+}
+
+func typeCode(typ, code uint8) *layers.ICMPv4TypeCode {
+	tc := layers.CreateICMPv4TypeCode(typ, code)
+	return &tc
 }
 
 // ParseScript reads a script, one instruction a line; empty lines are
@@ -119,13 +222,28 @@ var errorNames = map[string]layers.ICMPv4TypeCode{
 //
 // The peer as a whole:
 //
-//	address A[, A...]   the addresses that it answers for, instead of 198.51.100.2
+//	address A[, A...]   what it answers for, of either family, instead of 198.51.100.2,
+//	                    2001:db8:1::2 and fe80::2; a prefix stands for all addresses in it,
+//	                    and with "own-macs" behind each of them has a MAC of its own,
+//	                    02:53 and the last four bytes of the address
+//	vlan VID [VID]      it lives in that VLAN, outer tag first: requests with other tags
+//	                    are for somebody else
+//	keep N              Requests has the first N alone; others are answered and counted
 //	arp: DO[, DO...]    how it answers ARP requests:
 //	    silent          never
 //	    silent N        not the first N
 //	    silent 50ms     not until so long after the first
 //	    delay 5ms       so much later
 //	    from MAC        another MAC answers, as a gateway after a failover does
+//	    also MAC        another MAC answers too
+//	    vlan ...        with these tags, as below
+//	    untagged        without the request's tags
+//	ndp: DO[, DO...]    how it answers neighbor solicitations: as above, and
+//	    router          with the flag of a router
+//	    unsolicited     without the solicited flag
+//	    no-override     without the override flag
+//	    no-mac          without the option that has the MAC
+//	    hop-limit N     instead of 255
 //
 // The echo requests: the first line that selects a request decides; one that no
 // line selects gets a plain reply.
@@ -133,6 +251,9 @@ var errorNames = map[string]layers.ICMPv4TypeCode{
 //	seq 2: DO[, DO...]      by ICMP sequence number
 //	seq 2..4: seq 2..:      a range, an open one
 //	request 2: ...          by order of arrival, from 1; ranges as above
+//	larger 1400: ...        of more bytes, counted from the IP header on; of a request in
+//	                        fragments the largest one counts
+//	to A: to A/N: ...       by the address that they are for
 //	all: ...                every one
 //
 // What can be done with all that is sent for a request:
@@ -143,13 +264,20 @@ var errorNames = map[string]layers.ICMPv4TypeCode{
 //	reorder                 held until the reply to a later request was sent
 //	ttl N, tos N            in the IP header (64, and the request's)
 //	source-mac MAC          in the Ethernet header
-//	vlan VID[.PCP]          with this tag, instead of the request's tags
+//	vlan VID[.PCP] [VID[.PCP]] [802.1Q|802.1ad]
+//	                        with this tag, or these two, instead of the request's tags;
+//	                        the type is the outer one's: 802.1ad if there are two
 //	untagged                without the request's tags
 //	pad N                   N bytes of garbage after the IP packet
-//	ip-options              with a router alert option (RFC 2113)
-//	bad-ip-checksum         the IP header's checksum is wrong
-//	fragment [N]            in two IP fragments, the first with N bytes (32)
+//	ip-options              with a router alert option (RFC 2113, RFC 2711)
+//	bad-ip-checksum         the IP header's checksum is wrong (IPv4 alone has one)
+//	fragment [N] [each] [reversed] [overlap] [missing M]
+//	                        in two IP fragments, the first with N bytes (32); or each with
+//	                        N; the last one sent first; each but the first beginning 8 bytes
+//	                        early, with other bytes there; the Mth not sent
 //	short-frame N           the last N bytes of the IP packet are missing
+//
+// What is larger than the interface's MTU is sent in fragments anyway.
 //
 // What can be done to a reply, in this order; the ICMP checksum is right
 // unless it says otherwise:
@@ -164,12 +292,20 @@ var errorNames = map[string]layers.ICMPv4TypeCode{
 // An ICMP error instead of the reply, or before it if "reply" stands there too:
 //
 //	error NAME|TYPE/CODE [from A] [mtu N] [gateway A] [pointer N]
-//	    [quote N|full]              bytes of our ICMP message quoted (8)
+//	    [quote N|full]              bytes of our ICMP message quoted: 8, and of ICMPv6 as
+//	                                many as fit into 1280 bytes
 //	    [forged id|seq|checksum]    what of the quote is not as we sent it
 //	reply
 //
-// NAME is net-, host- or port-unreachable, frag-needed, prohibited,
-// redirect-host, time-exceeded, or parameter-problem.
+// NAME is one of net-unreachable (no-route), host-unreachable
+// (address-unreachable), port-unreachable, frag-needed (packet-too-big),
+// prohibited, redirect-host (of IPv4), time-exceeded, or parameter-problem, and
+// means the family's own type and code; numbers are taken as they are. From a
+// request in fragments the first one is quoted.
+//
+// Echo requests to a broadcast address (one whose last byte is 255) or a
+// multicast address are answered too: by each single address in "address", the
+// link-local ones if the request came from one.
 func ParseScript(text string) (Script, error) {
 	var s Script
 	for i, line := range strings.Split(text, "\n") {
@@ -184,23 +320,16 @@ func ParseScript(text string) (Script, error) {
 }
 
 func (s *Script) parseLine(line string) error {
-	if list, ok := strings.CutPrefix(line, "address "); ok {
-		for item := range strings.SplitSeq(list, ",") {
-			a := words{rest: strings.Fields(item)}
-			s.addrs = append(s.addrs, a.addr())
-			if err := a.end(); err != nil {
-				return fmt.Errorf("address: %w", err)
-			}
-		}
-		return nil
-	}
 	// A MAC has colons too, but not one followed by a space.
 	subject, list, ok := strings.Cut(line, ": ")
 	if !ok {
-		return fmt.Errorf("%q: neither an address nor \"SUBJECT: ACTIONS\"", line)
+		return s.parseWhole(line)
 	}
-	if subject == "arp" {
-		return s.arp.parse(list)
+	switch subject {
+	case "arp":
+		return s.arp.parse(list, false)
+	case "ndp":
+		return s.ndp.parse(list, true)
 	}
 	r, err := parseSubject(subject)
 	if err != nil {
@@ -213,6 +342,34 @@ func (s *Script) parseLine(line string) error {
 	return nil
 }
 
+// parseWhole reads a line about the peer as a whole.
+func (s *Script) parseWhole(line string) error {
+	what, rest, _ := strings.Cut(line, " ")
+	w := words{rest: strings.Fields(rest)}
+	switch {
+	case what == "address" && rest != "":
+		for item := range strings.SplitSeq(rest, ",") {
+			a := words{rest: strings.Fields(item)}
+			s.hosts = append(s.hosts, host{prefix: a.prefix(), ownMAC: a.accept("own-macs")})
+			if err := a.end(); err != nil {
+				return fmt.Errorf("address: %w", err)
+			}
+		}
+		return nil
+	case what == "vlan":
+		s.vlans = w.tags()
+	case what == "keep":
+		s.keep = new(int)
+		*s.keep = w.number(0, math.MaxInt32)
+	default:
+		return fmt.Errorf("%q: neither an address nor \"SUBJECT: ACTIONS\"", line)
+	}
+	if err := w.end(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
 func parseSubject(subject string) (rule, error) {
 	w := words{rest: strings.Fields(subject)}
 	r := rule{last: math.MaxInt}
@@ -221,10 +378,16 @@ func parseSubject(subject string) (rule, error) {
 	case "seq":
 		r.first, r.last = w.span(0, math.MaxUint16)
 	case "request":
-		r.byOrder = true
+		r.by = byOrder
 		r.first, r.last = w.span(1, math.MaxInt32)
+	case "larger":
+		r.by = bySize
+		r.first = w.number(0, math.MaxUint16) + 1
+	case "to":
+		r.by = byAddress
+		r.to = w.prefix()
 	default:
-		return rule{}, fmt.Errorf("unknown subject %q: want arp, seq, request or all", by)
+		return rule{}, fmt.Errorf("unknown subject %q: want arp, ndp, seq, request, larger, to or all", by)
 	}
 	if err := w.end(); err != nil {
 		return rule{}, fmt.Errorf("%s: %w", subject, err)
@@ -232,26 +395,55 @@ func parseSubject(subject string) (rule, error) {
 	return r, nil
 }
 
-func (a *arpScript) parse(list string) error {
+func (n *neighborScript) parse(list string, ndp bool) error {
 	return eachAction(list, func(verb string, w *words) {
 		switch verb {
 		case "silent":
 			switch {
 			case w.done():
-				a.silent = math.MaxInt
+				n.silent = math.MaxInt
 			case w.atNumber():
-				a.silent = w.number(1, math.MaxInt32)
+				n.silent = w.number(1, math.MaxInt32)
 			default:
-				a.silentFor = w.duration()
+				n.silentFor = w.duration()
 			}
 		case "delay":
-			a.delay = w.duration()
+			n.delay = w.duration()
 		case "from":
-			a.from = w.mac()
+			n.from = w.mac()
+		case "also":
+			n.also = append(n.also, w.mac())
+		case "vlan":
+			n.vlans = w.tags()
+		case "untagged":
+			n.untagged = true
 		default:
-			w.fail("unknown ARP action")
+			if !ndp {
+				w.fail("unknown ARP action")
+				return
+			}
+			n.parseNDP(verb, w)
 		}
 	})
+}
+
+// parseNDP reads what only advertisements have.
+func (n *neighborScript) parseNDP(verb string, w *words) {
+	switch verb {
+	case "router":
+		n.router = true
+	case "unsolicited":
+		n.unsolicited = true
+	case "no-override":
+		n.noOverride = true
+	case "no-mac":
+		n.noMAC = true
+	case "hop-limit":
+		n.hopLimit = new(uint8)
+		*n.hopLimit = uint8(w.number(0, math.MaxUint8))
+	default:
+		w.fail("unknown NDP action")
+	}
 }
 
 // replyOnly are the actions that an ICMP error alone has no use for.
@@ -323,13 +515,7 @@ func (a *action) parseOne(verb string, w *words) {
 	case "ip-options":
 		a.ipOptions = true
 	case "fragment":
-		a.fragment = 32
-		if !w.done() {
-			a.fragment = w.number(8, math.MaxUint16)
-		}
-		if a.fragment%8 != 0 {
-			w.fail("fragments are cut at multiples of 8 bytes")
-		}
+		a.fragment = w.cut()
 	case "ttl":
 		a.ttl = new(uint8)
 		*a.ttl = uint8(w.number(0, math.MaxUint8))
@@ -337,7 +523,7 @@ func (a *action) parseOne(verb string, w *words) {
 		a.tos = new(uint8)
 		*a.tos = uint8(w.number(0, math.MaxUint8))
 	case "vlan":
-		a.vlan = w.tag()
+		a.vlans = w.tags()
 	case "untagged":
 		a.untagged = true
 	case "source-mac":
@@ -352,31 +538,32 @@ func (a *action) parseOne(verb string, w *words) {
 }
 
 func parseError(w *words) icmpError {
-	e := icmpError{quote: 8}
+	e := icmpError{quote: -1}
 	name := w.word()
-	code, ok := errorNames[name]
+	named, ok := errorNames[name]
+	e.v4, e.v6 = named.v4, named.v6
 	if typ, c, numeric := strings.Cut(name, "/"); !ok && numeric {
 		t := words{rest: []string{typ, c}}
-		code = layers.CreateICMPv4TypeCode(uint8(t.number(0, math.MaxUint8)), uint8(t.number(0, math.MaxUint8)))
+		e.v4 = typeCode(uint8(t.number(0, math.MaxUint8)), uint8(t.number(0, math.MaxUint8)))
+		e.v6 = e.v4
 		ok = t.err == nil
 	}
 	if !ok {
 		w.fail(fmt.Sprintf("unknown ICMP error %q", name))
 	}
-	e.code = code
 	for !w.done() {
 		switch option := w.word(); option {
 		case "from":
 			e.from = w.addr()
-		case "mtu": // RFC 1191: the lower half
-			mtu := w.number(0, math.MaxUint16)
-			e.rest = [4]byte{2: byte(mtu >> 8), 3: byte(mtu)}
+		case "mtu":
+			e.mtu = uint32(w.number(0, math.MaxUint16))
 		case "gateway":
-			if gw := w.addr(); gw.Is4() {
-				e.rest = gw.As4()
-			}
+			gw := w.addr4()
+			e.gateway = new(uint32)
+			*e.gateway = binary.BigEndian.Uint32(gw[:])
 		case "pointer":
-			e.rest = [4]byte{byte(w.number(0, math.MaxUint8))}
+			e.pointer = new(uint32)
+			*e.pointer = uint32(w.number(0, math.MaxUint8))
 		case "quote":
 			if w.accept("full") {
 				e.quote = math.MaxInt
@@ -392,148 +579,8 @@ func parseError(w *words) icmpError {
 			w.fail(fmt.Sprintf("unknown option %q", option))
 		}
 	}
-	if e.forged != "" && e.quote < 8 {
+	if e.forged != "" && e.quote >= 0 && e.quote < 8 {
 		w.fail("to forge the quoted ICMP header, quote all 8 bytes of it")
 	}
 	return e
-}
-
-// eachAction calls f for each action of a comma-separated list; f leaves in
-// its words what was wrong.
-func eachAction(list string, f func(verb string, w *words)) error {
-	for item := range strings.SplitSeq(list, ",") {
-		w := words{rest: strings.Fields(item)}
-		verb := w.word()
-		if w.err == nil {
-			f(verb, &w)
-		}
-		if err := w.end(); err != nil {
-			return fmt.Errorf("%s: %w", strings.TrimSpace(item), err)
-		}
-	}
-	return nil
-}
-
-// words reads the words of an instruction one by one. After the first error
-// the rest read as zero values, and end returns that error.
-type words struct {
-	rest []string
-	err  error
-}
-
-func (w *words) done() bool { return len(w.rest) == 0 || w.err != nil }
-
-func (w *words) fail(text string) {
-	if w.err == nil {
-		w.err = fmt.Errorf("%s", text)
-	}
-}
-
-// end says what went wrong, which includes words that nobody asked for.
-func (w *words) end() error {
-	if w.err == nil && len(w.rest) > 0 {
-		w.fail(fmt.Sprintf("unexpected %q", w.rest[0]))
-	}
-	return w.err
-}
-
-func (w *words) word() string {
-	if w.done() {
-		w.fail("a word is missing")
-		return ""
-	}
-	word := w.rest[0]
-	w.rest = w.rest[1:]
-	return word
-}
-
-// accept takes the next word if it is that one.
-func (w *words) accept(word string) bool {
-	if w.done() || w.rest[0] != word {
-		return false
-	}
-	w.word()
-	return true
-}
-
-func (w *words) atNumber() bool {
-	if w.done() {
-		return false
-	}
-	_, err := strconv.Atoi(w.rest[0])
-	return err == nil
-}
-
-func (w *words) number(least, most int) int {
-	word := w.word()
-	n, err := strconv.Atoi(word)
-	if err != nil || n < least || n > most {
-		w.fail(fmt.Sprintf("%q is not a number from %d to %d", word, least, most))
-		return least
-	}
-	return n
-}
-
-// span reads N, N..M or N.. (up to most).
-func (w *words) span(least, most int) (first, last int) {
-	from, to, ranged := strings.Cut(w.word(), "..")
-	ends := words{rest: []string{from}, err: w.err}
-	first = ends.number(least, most)
-	switch {
-	case !ranged:
-		last = first
-	case to == "":
-		last = most
-	default:
-		ends.rest = append(ends.rest, to)
-		last = ends.number(first, most)
-	}
-	if ends.err != nil {
-		w.fail(ends.err.Error())
-	}
-	return first, last
-}
-
-func (w *words) duration() time.Duration {
-	word := w.word()
-	d, err := time.ParseDuration(word)
-	if err != nil || d < 0 {
-		w.fail(fmt.Sprintf("%q is not a duration", word))
-		return 0
-	}
-	return d
-}
-
-func (w *words) addr() netip.Addr {
-	word := w.word()
-	a, err := netip.ParseAddr(word)
-	if err != nil || !a.Is4() {
-		w.fail(fmt.Sprintf("%q is not an IPv4 address", word))
-		return netip.Addr{}
-	}
-	return a
-}
-
-func (w *words) mac() net.HardwareAddr {
-	word := w.word()
-	mac, err := net.ParseMAC(word)
-	if err != nil || len(mac) != 6 {
-		w.fail(fmt.Sprintf("%q is not a MAC address", word))
-		return nil
-	}
-	return mac
-}
-
-func (w *words) tag() *tag {
-	vid, pcp, both := strings.Cut(w.word(), ".")
-	parts := words{rest: []string{vid}, err: w.err}
-	t := &tag{tpid: layers.EthernetTypeDot1Q, vid: uint16(parts.number(0, 4095))}
-	if both {
-		parts.rest = append(parts.rest, pcp)
-		t.pcp = uint8(parts.number(0, 7))
-	}
-	if parts.err != nil {
-		w.fail(parts.err.Error())
-	}
-	return t
 }

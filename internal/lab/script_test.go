@@ -1,8 +1,7 @@
 package lab_test
 
 import (
-	"net/netip"
-	"slices"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -35,7 +34,7 @@ func TestParseScriptErrors(t *testing.T) {
 		{"seq 1: vlan 4096", "is not a number from 0 to 4095"},
 		{"seq 1: vlan 1.8", "is not a number from 0 to 7"},
 		{"seq 1: fragment 12", "multiples of 8"},
-		{"seq 1: source 2001:db8::1", "is not an IPv4 address"},
+		{"seq 1: source 2001:db8::1%eth0", "is not an IP address"},
 		{"seq 1: source-mac 02:00", "is not a MAC address"},
 		{"seq 1: source-mac 02:00:5e:00:53:00:00:00", "is not a MAC address"},
 		{"seq 1: error", "a word is missing"},
@@ -49,7 +48,7 @@ func TestParseScriptErrors(t *testing.T) {
 		{"arp: loud", "loud: unknown ARP action"},
 		{"arp: silent forever", "is not a duration"},
 		{"address", "neither an address nor"},
-		{"address 198.51.100.300", "is not an IPv4 address"},
+		{"address 198.51.100.300", "is not an IP address"},
 		{"address 198.51.100.1 198.51.100.2", `unexpected "198.51.100.2"`},
 	} {
 		_, err := lab.ParseScript(tt.script)
@@ -62,17 +61,16 @@ func TestParseScriptErrors(t *testing.T) {
 	}
 }
 
-func TestScriptAddrs(t *testing.T) {
-	want := []netip.Addr{netip.MustParseAddr("198.51.100.2")}
-	if got := (lab.Script{}).Addrs(); !slices.Equal(got, want) {
+func TestScriptPrefixes(t *testing.T) {
+	text := func(s lab.Script) string { return strings.Trim(fmt.Sprint(s.Prefixes()), "[]") }
+	if got, want := text(lab.Script{}), "198.51.100.2/32 2001:db8:1::2/128 fe80::2/128"; got != want {
 		t.Errorf("zero script: %v, want %v", got, want)
 	}
-	s, err := lab.ParseScript("address 198.51.100.8\naddress 198.51.100.9")
+	s, err := lab.ParseScript("address 198.51.100.8, 2001:db8::/64\naddress 198.18.5.0/16 own-macs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = []netip.Addr{netip.MustParseAddr("198.51.100.8"), netip.MustParseAddr("198.51.100.9")}
-	if got := s.Addrs(); !slices.Equal(got, want) {
+	if got, want := text(s), "198.51.100.8/32 2001:db8::/64 198.18.0.0/16"; got != want {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -19,8 +19,23 @@ var (
 	beyondPrefix = netip.MustParsePrefix("203.0.113.254/24")
 	hostPrefix   = netip.MustParsePrefix("203.0.113.1/24")
 
-	anywhere = netip.MustParsePrefix("0.0.0.0/0")
+	anywhere  = netip.MustParsePrefix("0.0.0.0/0")
+	anywhere6 = netip.MustParsePrefix("::/0")
 )
+
+// The lab's IPv6 addresses, of which 2001:db8::/32 is for documentation (RFC
+// 3849): the first is global, the second link-local.
+var (
+	near6   = sixes("2001:db8:1::1/64", "fe80::1/64")
+	far6    = sixes("2001:db8:1::2/64", "fe80::2/64")
+	router6 = sixes("2001:db8:1::fe/64", "fe80::fe/64")
+	beyond6 = sixes("2001:db8:2::fe/64", "fe80::fe/64")
+	host6   = sixes("2001:db8:2::1/64", "fe80::1/64")
+)
+
+func sixes(global, link string) [2]netip.Prefix {
+	return [2]netip.Prefix{netip.MustParsePrefix(global), netip.MustParsePrefix(link)}
+}
 
 func labMAC(last byte) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0x00, 0x5e, 0x00, 0x53, last}
@@ -39,6 +54,9 @@ type PairConfig struct {
 
 	// Down leaves both ends down. They have their addresses.
 	Down bool
+
+	// IPv6 has EnableIPv6 called before the ends come up.
+	IPv6 bool
 }
 
 // Pair is two namespaces and one wire, eth0 to eth0.
@@ -50,7 +68,13 @@ type Pair struct {
 	// FarIP is nobody's: it is the address that a Script has by default.
 	NearIP, FarIP netip.Addr
 
+	// NearIP6 and FarIP6 are in one /64; NearLL and FarLL are link-local,
+	// without a zone. They are in use once EnableIPv6 was called, and of a
+	// silent pair those of the far end are nobody's.
+	NearIP6, FarIP6, NearLL, FarLL netip.Addr
+
 	near, far end
+	silent    bool
 }
 
 // NewPair makes a pair of namespaces: eth0 with 198.51.100.1/24 and
@@ -64,6 +88,9 @@ func NewPair(cfg *PairConfig) (*Pair, error) {
 	p := &Pair{
 		NearMAC: labMAC(0x01), FarMAC: labMAC(0x02),
 		NearIP: nearPrefix.Addr(), FarIP: farPrefix.Addr(),
+		NearIP6: near6[0].Addr(), NearLL: near6[1].Addr(),
+		FarIP6: far6[0].Addr(), FarLL: far6[1].Addr(),
+		silent: cfg.Silent,
 	}
 	if err := p.build(cfg); err != nil {
 		p.Close()
@@ -92,10 +119,30 @@ func (p *Pair) build(cfg *PairConfig) error {
 			return err
 		}
 	}
+	if cfg.IPv6 {
+		if err := p.EnableIPv6(); err != nil {
+			return err
+		}
+	}
 	if cfg.Down {
 		return nil
 	}
 	return p.SetUp()
+}
+
+// EnableIPv6 gives both ends IPv6 and their addresses, 2001:db8:1::1/64 and
+// fe80::1 at the near end, 2001:db8:1::2/64 and fe80::2 at the far one; of a
+// silent pair the near end alone. From then on the wire is not silent without
+// traffic: see Namespace.EnableIPv6.
+func (p *Pair) EnableIPv6() error {
+	if p.silent {
+		return addAll(p.near, near6)
+	}
+	return errors.Join(addAll(p.near, near6), addAll(p.far, far6))
+}
+
+func addAll(e end, addrs [2]netip.Prefix) error {
+	return errors.Join(e.ns.AddAddr(e.ifname, addrs[0]), e.ns.AddAddr(e.ifname, addrs[1]), e.ns.unlimitICMPv6())
 }
 
 // SetUp sets both ends up and returns when both can send: for a pair that was
@@ -116,6 +163,10 @@ type Routed struct {
 
 	NearIP, RouterIP, RouterFarIP, HostIP     netip.Addr
 	NearMAC, RouterMAC, RouterFarMAC, HostMAC net.HardwareAddr
+
+	// In use once EnableIPv6 was called. RouterLL is the router's link-local
+	// address on both links; the hosts have fe80::1 on theirs.
+	NearIP6, RouterIP6, RouterFarIP6, HostIP6, RouterLL netip.Addr
 }
 
 // NewRouted makes the routed topology. All ends can send when it returns; the
@@ -125,6 +176,8 @@ func NewRouted() (*Routed, error) {
 		NearIP: nearPrefix.Addr(), RouterIP: routerPrefix.Addr(),
 		RouterFarIP: beyondPrefix.Addr(), HostIP: hostPrefix.Addr(),
 		NearMAC: labMAC(0x01), RouterMAC: labMAC(0xfe), RouterFarMAC: labMAC(0xfd), HostMAC: labMAC(0x10),
+		NearIP6: near6[0].Addr(), RouterIP6: router6[0].Addr(), RouterFarIP6: beyond6[0].Addr(),
+		HostIP6: host6[0].Addr(), RouterLL: router6[1].Addr(),
 	}
 	if err := r.build(); err != nil {
 		r.Close()
@@ -160,6 +213,28 @@ func (r *Routed) build() error {
 	)
 }
 
+// EnableIPv6 gives all ends IPv6:
+//
+//	near 2001:db8:1::1 --- 2001:db8:1::fe router 2001:db8:2::fe --- 2001:db8:2::1 host
+//
+// with link-local addresses, and default routes by the router. See
+// Namespace.EnableIPv6 for what the wires carry from then on.
+func (r *Routed) EnableIPv6() error {
+	if err := errors.Join(
+		addAll(end{ns: r.Near, ifname: "eth0"}, near6),
+		addAll(end{ns: r.Router, ifname: "eth0"}, router6),
+		addAll(end{ns: r.Router, ifname: "eth1"}, beyond6),
+		addAll(end{ns: r.Host, ifname: "eth0"}, host6),
+	); err != nil {
+		return err
+	}
+	return errors.Join(
+		r.Router.ForwardIPv6(),
+		r.Near.AddRoute(anywhere6, r.RouterIP6, "eth0"),
+		r.Host.AddRoute(anywhere6, r.RouterFarIP6, "eth0"),
+	)
+}
+
 // Close lets go of all three namespaces. It may be called more than once.
 func (r *Routed) Close() error { return closeAll(r.Near, r.Router, r.Host) }
 
@@ -186,6 +261,14 @@ func (n *Namespace) unlimitICMP() error {
 	return errors.Join(
 		n.tune("net.ipv4.icmp_ratemask", "0"),
 		n.tune("net.ipv4.icmp_ratelimit", "0"),
+	)
+}
+
+// unlimitICMPv6 is unlimitICMP for ICMPv6. The mask has ranges instead of bits.
+func (n *Namespace) unlimitICMPv6() error {
+	return errors.Join(
+		n.tune("net.ipv6.icmp.ratemask", "\n"),
+		n.tune("net.ipv6.icmp.ratelimit", "0"),
 	)
 }
 

@@ -27,6 +27,13 @@ type station struct {
 
 func newStation(t *testing.T, n *lab.Namespace, ifname string) *station {
 	t.Helper()
+	s := &station{t: t, file: openStation(t, n, ifname)}
+	t.Cleanup(func() { s.file.Close() })
+	return s
+}
+
+func openStation(t testing.TB, n *lab.Namespace, ifname string) *os.File {
+	t.Helper()
 	index, err := n.Index(ifname)
 	if err != nil {
 		t.Fatal(err)
@@ -48,9 +55,7 @@ func newStation(t *testing.T, n *lab.Namespace, ifname string) *station {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &station{t: t, file: os.NewFile(uintptr(fd), "station")}
-	t.Cleanup(func() { s.file.Close() })
-	return s
+	return os.NewFile(uintptr(fd), "station")
 }
 
 func (s *station) send(list ...gopacket.SerializableLayer) {
@@ -72,13 +77,15 @@ func (s *station) sendFrame(frame []byte) {
 
 // heard is a frame that a station heard.
 type heard struct {
-	frame  []byte
-	at     time.Time
-	vlan   int // the tag's TCI, -1 without one
-	packet gopacket.Packet
-	ip     *layers.IPv4
-	icmp   *layers.ICMPv4
-	arp    *layers.ARP
+	frame []byte
+	at    time.Time
+	vlan  int // the tag's TCI, -1 without one
+
+	service bool // the tag is of 802.1ad
+	packet  gopacket.Packet
+	ip      *layers.IPv4
+	icmp    *layers.ICMPv4
+	arp     *layers.ARP
 }
 
 // next is the next frame that arrives.
@@ -109,6 +116,7 @@ func (s *station) next() heard {
 	for _, m := range messages {
 		if binary.NativeEndian.Uint32(m.Data)&unix.TP_STATUS_VLAN_VALID != 0 {
 			h.vlan = int(binary.NativeEndian.Uint16(m.Data[16:]))
+			h.service = binary.NativeEndian.Uint16(m.Data[18:]) == uint16(layers.EthernetTypeQinQ)
 		}
 	}
 	h.packet = gopacket.NewPacket(h.frame, layers.LayerTypeEthernet, gopacket.Default)
@@ -121,6 +129,11 @@ func (s *station) next() heard {
 // badChecksums are the layers whose checksum is wrong.
 func (h heard) badChecksums(t *testing.T) (list []gopacket.LayerType) {
 	t.Helper()
+	if icmp, ok := h.packet.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok {
+		if err := icmp.SetNetworkLayerForChecksum(h.packet.NetworkLayer()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	err, mismatches := h.packet.VerifyChecksums()
 	if err != nil {
 		t.Fatal(err)

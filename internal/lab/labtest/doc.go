@@ -3,5 +3,6 @@
 // fix or fail where they should hold, and topologies that end with their test.
 //
 // The variable L2PING_TEST_REQUIRE says what must not be skipped: "root" or
-// "netns" (which root includes).
+// "netns" (which root includes). L2PING_TEST_KINDS says which kinds of links the
+// kernel must have: see [RequireKind].
 package labtest

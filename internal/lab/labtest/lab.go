@@ -1,6 +1,9 @@
 package labtest
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/l2ping/l2ping/internal/lab"
@@ -67,4 +70,35 @@ func Scenarios(t testing.TB) []lab.Scenario {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// AddTun makes a tun interface, down, whose Tun is closed when the test ends. It
+// skips the test where RequireKind does, and where this user may not open
+// /dev/net/tun; with L2PING_TEST_REQUIRE=root the latter fails instead.
+func AddTun(t testing.TB, n *lab.Namespace, ifname string) *lab.Tun {
+	t.Helper()
+	tun, err := n.AddTun(ifname)
+	if errors.Is(err, os.ErrPermission) {
+		unmet(t, fmt.Sprintf("%v (run the tests as root, or chmod 666 /dev/net/tun)", err), "root")
+	}
+	RequireKind(t, err)
+	t.Cleanup(func() {
+		if err := tun.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return tun
+}
+
+// StartTunPeer starts a scripted peer at the other end of a tun, that is closed
+// when the test ends, and fails the test if it had a fault. The script is one
+// for lab.ParseScript.
+func StartTunPeer(t testing.TB, tun *lab.Tun, script string) *lab.Peer {
+	t.Helper()
+	parsed, err := lab.ParseScript(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := lab.StartTunPeer(tun, parsed)
+	return closing(t, p, err)
 }

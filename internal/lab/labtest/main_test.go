@@ -2,11 +2,15 @@ package labtest
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/l2ping/l2ping/internal/lab"
 )
 
 // childVar makes TestMain a child that leaves behind what the variable names.
@@ -128,6 +132,8 @@ func (f *fake) Skip(args ...any) {
 	f.ended, f.text = "skip", args[0].(string)
 }
 
+func (f *fake) Fatal(args ...any) { f.Fatalf("") }
+
 func (f *fake) Fatalf(format string, args ...any) {
 	f.ended = "fatal"
 	panic(f)
@@ -153,6 +159,37 @@ func TestUnmet(t *testing.T) {
 		}()
 		if f.ended != tt.want {
 			t.Errorf("%s=%s, requirement %v: %s, want %s", requireVar, tt.demanded, tt.requirements, f.ended, tt.want)
+		}
+	}
+}
+
+func TestRequireKind(t *testing.T) {
+	lacking := fmt.Errorf("make vlan eth0.7: %w", &lab.KindError{Kind: "vlan", Module: "8021q", Err: os.ErrNotExist})
+	for _, tt := range []struct {
+		demanded string
+		err      error
+		want     string
+	}{
+		{"", nil, ""},
+		{"all", nil, ""},
+		{"", lacking, "skip"},
+		{"bond,vrf", lacking, "skip"},
+		{"bond,vlan", lacking, "fatal"},
+		{"bond vlan", lacking, "fatal"},
+		{"all", lacking, "fatal"},
+		{"", errors.New("make vlan eth0.7: permission denied"), "fatal"},
+	} {
+		t.Setenv(kindsVar, tt.demanded)
+		f := &fake{}
+		func() {
+			defer func() { recover() }()
+			RequireKind(f, tt.err)
+		}()
+		if f.ended != tt.want {
+			t.Errorf("%s=%s, %v: %s, want %s", kindsVar, tt.demanded, tt.err, f.ended, tt.want)
+		}
+		if f.ended == "skip" && !strings.Contains(f.text, "make test-kernels has 8021q") {
+			t.Errorf("the skip names no fix: %s", f.text)
 		}
 	}
 }
