@@ -121,7 +121,11 @@ func needsNothing() error {
 	if !d.Neighbor.Known() || d.Neighbor.How != HowTable {
 		return fmt.Errorf("decide by the table: %+v", d.Neighbor)
 	}
-	return nil
+	table, err := OpenTable(path.Interface, TableConfig{NextHopMAC: otherMAC})
+	if err != nil {
+		return fmt.Errorf("where nobody is asked: %w", err)
+	}
+	return table.Close()
 }
 
 // attempts is all that opens packet sockets.
@@ -161,6 +165,13 @@ func attempts() (map[string]func() error, error) {
 				err = fmt.Errorf("nobody answers: %+v", n)
 			}
 			return errors.Join(err, r.Close())
+		},
+		"arp.OpenResponder": func() error {
+			r, err := OpenResponder(path.Interface, ResponderConfig{Source: foreign4})
+			if err != nil {
+				return err
+			}
+			return r.Close()
 		},
 		"arp.Decide": func() error {
 			_, err := Decide(context.Background(), path)

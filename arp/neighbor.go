@@ -3,13 +3,10 @@
 package arp
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/l2"
@@ -20,12 +17,19 @@ import (
 type How uint8
 
 const (
-	// HowNone: no MAC is known, or none is needed, as for a broadcast.
+	// HowNone: no MAC is known, or nobody had to be asked for it: the
+	// destination is a broadcast or a multicast address, or the link has no
+	// neighbors (Neighbor.Unneeded, or a MAC that the kernel takes for all).
 	HowNone How = iota
 	// HowTable: the kernel's neighbor table.
 	HowTable
 	// HowARP: an ARP request of our own.
 	HowARP
+	// HowNDP: a neighbor solicitation of our own, or an advertisement that
+	// the next hop sent to all.
+	HowNDP
+	// HowOverride: the caller's word (TableConfig.NextHopMAC).
+	HowOverride
 )
 
 // String returns the name in text and JSON.
@@ -35,6 +39,10 @@ func (h How) String() string {
 		return "neighbor table"
 	case HowARP:
 		return "arp"
+	case HowNDP:
+		return "ndp"
+	case HowOverride:
+		return "override"
 	}
 	return "none"
 }
@@ -78,18 +86,26 @@ func (s State) fixed() bool { return s&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0 
 // A Neighbor is a next hop with its MAC.
 type Neighbor struct {
 	Addr netip.Addr
-	// MAC is where frames to Addr go; zero while unknown.
+	// MAC is where frames to Addr go; zero while unknown, and where Unneeded.
 	MAC frame.MAC
-	How How
+	// Unneeded says that frames go to no MAC: the link has no link layer
+	// (l2.Interface.NoLink), or it is the loopback.
+	Unneeded bool
+	How      How
 	// State is that of the kernel's entry, whether or not it was usable.
 	State State
 	// Took is how long it took to find out, from the first question to the
-	// answer. It is never part of an RTT.
+	// answer. It is never part of an RTT. It is 0 for a MAC that came unasked.
 	Took time.Duration
+	// Moves counts how often the MAC has become another since the next hop
+	// was first asked for, and Was is the one before the last of these: where
+	// Moves has grown, Addr has moved from Was to MAC, which How tells of.
+	Moves uint32
+	Was   frame.MAC
 }
 
-// Known tells whether there is a MAC to send to.
-func (n Neighbor) Known() bool { return !n.MAC.IsZero() }
+// Known tells whether frames can be sent.
+func (n Neighbor) Known() bool { return n.Unneeded || !n.MAC.IsZero() }
 
 // A Decision is everything that has to be decided before a frame can be built,
 // with the reasons: what `l2ping route` prints is what probes are made of.
@@ -98,47 +114,76 @@ type Decision struct {
 	Neighbor Neighbor
 }
 
-// Lookup asks the kernel for the path's next hop. The Neighbor is not Known
-// where the kernel has no usable entry. A broadcast needs no entry. The
-// calling thread's network namespace must be the interface's.
+// Lookup asks the kernel for the path's next hop; it needs no capability. The
+// Neighbor is not Known where the kernel has no usable entry. A destination or
+// a link without neighbors needs no entry. The calling thread's network
+// namespace must be the interface's.
 func Lookup(path *l2.Path) (Neighbor, error) {
 	n := Neighbor{Addr: path.NextHop}
-	if path.Broadcast {
-		n.MAC = frame.Broadcast
+	given, ok := unasked(path, owner(path).MAC)
+	if ok && given.final {
+		n.MAC, n.Unneeded = given.mac, given.unneeded
 		return n, nil
 	}
 	start := time.Now()
-	entry, err := kernelEntry(path)
-	n.Took = time.Since(start)
-	if errors.Is(err, unix.ENOENT) {
-		return n, nil
-	}
+	k, err := openKernelTable(false)
 	if err != nil {
-		return n, fmt.Errorf("look up %s in the neighbor table of %s: %w", path.NextHop, path.Interface.Name, err)
+		return n, lookupError(path, err)
 	}
-	n.State = State(entry.State)
-	if !n.State.usable() {
-		return n, nil
+	e, err := k.lookup(owner(path).Index, path.NextHop.WithZone(""))
+	_ = k.Close() // it was read from alone
+	n.Took = time.Since(start)
+	if err != nil {
+		return n, lookupError(path, err)
 	}
-	// A NOARP entry of Ethernet has a MAC; an entry without one is no use.
-	if mac, err := frame.MACFrom(entry.HardwareAddr); err == nil && !mac.IsZero() {
-		n.MAC, n.How = mac, HowTable
+	n.State = e.state
+	switch {
+	case e.usable():
+		n.MAC, n.How = e.mac, HowTable
+	case ok:
+		n.MAC = given.mac
 	}
 	return n, nil
 }
 
-// kernelEntry gets one entry without dumping the table (Linux 5.0,
-// net/core/neighbour.c, neigh_get).
-func kernelEntry(path *l2.Path) (*netlink.Neigh, error) {
-	req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
-	req.AddData(&netlink.Ndmsg{Family: unix.AF_INET, Index: uint32(path.Interface.Index)})
-	req.AddData(nl.NewRtAttr(unix.NDA_DST, path.NextHop.AsSlice()))
-	msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
-	if err != nil {
-		return nil, err
+func lookupError(path *l2.Path, err error) error {
+	return fmt.Errorf("look up %s in the neighbor table of %s: %w", path.NextHop, owner(path).Name, err)
+}
+
+// given is where frames go that nobody has to be asked for.
+type given struct {
+	mac      frame.MAC
+	unneeded bool
+	final    bool // the kernel's table has no say in it
+}
+
+// unasked says where frames of a path go if nobody has to be asked for it. own
+// is the host's MAC there.
+func unasked(path *l2.Path, own frame.MAC) (given, bool) {
+	ifc := path.Interface
+	switch {
+	case ifc.NoLink, ifc.Loopback:
+		return given{unneeded: true, final: true}, true
+	case path.Broadcast:
+		return given{mac: frame.Broadcast, final: true}, true
+	case path.Multicast:
+		return given{mac: frame.MulticastMAC(path.Destination), final: true}, true
+	// What the kernel takes where it does not ask, but for an entry that was
+	// made by hand (net/ipv4/arp.c, arp_constructor; net/ipv6/ndisc.c,
+	// ndisc_constructor).
+	case owner(path).NoARP:
+		return given{mac: own}, true
+	case owner(path).PointToPoint:
+		return given{mac: frame.Broadcast}, true
 	}
-	if len(msgs) == 0 {
-		return nil, unix.ENOENT
+	return given{}, false
+}
+
+// owner is whose addresses, routes and neighbors apply to the path, which was
+// perhaps made by hand.
+func owner(path *l2.Path) *l2.Interface {
+	if path.Owner != nil {
+		return path.Owner
 	}
-	return netlink.NeighDeserialize(msgs[0])
+	return path.Interface.Owner()
 }

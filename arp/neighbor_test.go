@@ -4,6 +4,7 @@ package arp
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -64,6 +65,22 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+func TestLookup6(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	path := pathOf(t, pair.Near, pair.FarIP6, pair.NearIP6)
+	if n := lookup(t, pair, path); n.Known() || n.State != 0 || n.Addr != pair.FarIP6 {
+		t.Errorf("no IPv6, no entry: %+v", n)
+	}
+	labtest.RequireKind(t, pair.EnableIPv6())
+	for _, addr := range []netip.Addr{pair.FarIP6, pair.FarLL, pair.FarLL.WithZone("eth0")} {
+		must(t, pair.Near.SetNeighbor("eth0", addr.WithZone(""), pair.FarMAC, lab.Reachable))
+		path.NextHop = addr
+		if n := lookup(t, pair, path); n.MAC != frame.MAC(pair.FarMAC) || n.How != HowTable || n.State.String() != "reachable" || n.Addr != addr {
+			t.Errorf("%+v", n)
+		}
+	}
+}
+
 // The entry is that of the path's interface.
 func TestLookupOtherInterface(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
@@ -101,7 +118,7 @@ func TestLookupGone(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for h, want := range map[How]string{HowNone: "none", HowTable: "neighbor table", HowARP: "arp", 77: "none"} {
+	for h, want := range map[How]string{HowNone: "none", HowTable: "neighbor table", HowARP: "arp", HowNDP: "ndp", HowOverride: "override", 77: "none"} {
 		if got := h.String(); got != want {
 			t.Errorf("%d: %q, want %q", h, got, want)
 		}
