@@ -63,27 +63,77 @@ func ParseTimestamps(s string) (Timestamps, error) {
 // String returns what ParseTimestamps reads.
 func (t Timestamps) String() string { return timestampsNames[t] }
 
-// Config says what to probe and how. Target is required; the zero value of any
+// A Target is who is asked.
+type Target struct {
+	// Addr is an address of either family. A link-local one may name its zone,
+	// which is the interface.
+	Addr netip.Addr
+}
+
+// A PMTU is ping's -M.
+type PMTU uint8
+
+// The choices.
+const (
+	// PMTUWant sets the don't fragment bit where a probe fits the path's MTU, and
+	// sends fragments where it does not.
+	PMTUWant PMTU = iota
+	// PMTUDo sets the bit, and refuses what does not fit.
+	PMTUDo
+	// PMTUDont leaves the bit clear, so that routers may fragment too. In IPv6
+	// they never do.
+	PMTUDont
+)
+
+// Hosts makes targets of addresses.
+func Hosts(addrs ...netip.Addr) []Target {
+	targets := make([]Target, len(addrs))
+	for i, a := range addrs {
+		targets[i].Addr = a
+	}
+	return targets
+}
+
+// Config says what to probe and how. Targets are required; the zero value of any
 // other field is the documented default.
 type Config struct {
-	// Target is who is asked. IPv4.
-	Target netip.Addr
+	// Targets are who is asked; each address once. A broadcast or multicast
+	// address stands alone: it could not be told whose answers are whose.
+	Targets []Target
 	// Interface is the one interface that probes leave by. Left out, it is
-	// the one that the kernel routes Target by.
+	// the one that the kernel routes the first target by.
 	Interface string
-	// Source is the address to ask from; an interface of this host has it.
-	// Left out, it is the kernel's choice.
+	// Source is the address to ask from. Left out, it is the kernel's choice.
+	// While an address that this host does not have is in use, the Pinger
+	// answers ARP requests and neighbor solicitations for it.
 	Source netip.Addr
+	// Gateway is the next hop, whatever routing says.
+	Gateway netip.Addr
+	// Mark is the mark that routing is asked for (ip-rule(8), fwmark).
+	Mark uint32
+	// SrcMAC and DstMAC are the addresses of the frames. Left out they are the
+	// interface's and the next hop's. A SrcMAC that is not the interface's has
+	// the interface hear frames for it too.
+	SrcMAC, DstMAC frame.MAC
+	// VLANs are the tags that the frames bear, outer first, and replies have
+	// to bear.
+	VLANs []frame.VLAN
 
-	// Count ends the run after so many probes, once each of them is answered
-	// or timed out. 0 is no limit. Together with Deadline it is instead the
-	// number of probes that have to be answered, as in ping.
+	// Neighbor asks who has the targets in place of pinging them. What makes an
+	// echo is not used then.
+	Neighbor *Neighbor
+
+	// Count ends the run after so many probes to each target, once each of them
+	// is answered or timed out. 0 is no limit. Together with Deadline it is
+	// instead the number of probes that have to be answered, as in ping.
 	Count uint64
+	// Enough ends the run as soon as so many targets have answered. 0 is never.
+	Enough int
 	// Deadline ends the run after so long, whatever is still out, and also,
 	// as in ping, at the first probe that ends in an error. 0 is none.
 	Deadline time.Duration
-	// Interval is the time from probe to probe, at least MinInterval. 0 is
-	// DefaultInterval. The schedule is absolute: a probe that leaves late
+	// Interval is the time from probe to probe of one target, at least
+	// MinInterval. 0 is DefaultInterval. Targets are interleaved. The schedule is absolute: a probe that leaves late
 	// does not move the next, nor does a reply that is slow.
 	Interval time.Duration
 	// Flood sends a probe as soon as the one before was answered, and 100 a
@@ -97,14 +147,15 @@ type Config struct {
 	// be out in a Flood or Adaptive run; at most MaxPreload. 0 is 1.
 	Preload int
 	// Timeout is how long a probe is waited for before it is lost; a reply
-	// after that is late. 0 is DefaultTimeout, less at an Interval so short
+	// after that is late. 0 is DefaultTimeout, or with Neighbor
+	// DefaultNeighborTimeout, less at an Interval so short
 	// that sequence numbers would come round before. In a Flood or Adaptive
 	// run a probe is also lost when its number comes round and later ones were
 	// answered.
 	Timeout time.Duration
 
 	// DataLen is the number of data bytes behind the ICMP header. Nil is
-	// DefaultDataLen. What does not fit the path's MTU is refused.
+	// DefaultDataLen, the most frame.MaxEchoData.
 	DataLen *int
 	// Pattern fills the data. Left out, each byte is its offset, as in ping.
 	Pattern []byte
@@ -114,9 +165,9 @@ type Config struct {
 	TTL uint8
 	// TOS is the byte of DSCP and ECN.
 	TOS uint8
-	// MayFragment leaves the don't fragment bit clear.
-	MayFragment bool
-	// Broadcast allows a broadcast address as Target.
+	// PMTU says what becomes of probes that are longer than the MTU.
+	PMTU PMTU
+	// Broadcast allows a broadcast address as a target.
 	Broadcast bool
 
 	// Filter says which filter the kernel runs.
@@ -144,8 +195,11 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = DefaultTimeout
+		if c.Neighbor != nil {
+			c.Timeout = DefaultNeighborTimeout
+		}
 		if !c.Flood && !c.Adaptive && c.Interval < time.Second {
-			c.Timeout = min(DefaultTimeout, (maxOutstanding-1)*max(c.Interval, MinInterval))
+			c.Timeout = min(c.Timeout, (maxOutstanding-1)*max(c.Interval, MinInterval))
 		}
 	}
 	if c.Preload == 0 {
@@ -157,13 +211,10 @@ func (c *Config) setDefaults() error {
 	if c.TTL == 0 {
 		c.TTL = DefaultTTL
 	}
+	if err := c.checkTargets(); err != nil {
+		return err
+	}
 	switch {
-	case !c.Target.IsValid():
-		return fmt.Errorf("no target")
-	case !c.Target.Is4():
-		return fmt.Errorf("%s: only IPv4 is supported so far", c.Target)
-	case c.Target.IsUnspecified():
-		return fmt.Errorf("%s is nobody's address", c.Target)
 	case c.Interval < MinInterval:
 		return fmt.Errorf("interval %v: has to be at least %v", c.Interval, MinInterval)
 	case c.Flood && c.Adaptive:
@@ -179,18 +230,75 @@ func (c *Config) setDefaults() error {
 	case !c.Flood && !c.Adaptive && c.Timeout/c.Interval >= maxOutstanding:
 		return fmt.Errorf("timeout %v at interval %v: more than the %d probes would be out that sequence numbers tell apart",
 			c.Timeout, c.Interval, maxOutstanding-1)
-	case *c.DataLen < 0:
-		return fmt.Errorf("%d data bytes: negative", *c.DataLen)
+	case *c.DataLen < 0 || *c.DataLen > frame.MaxEchoData:
+		return fmt.Errorf("%d data bytes: not from 0 to %d", *c.DataLen, frame.MaxEchoData)
+	case c.Enough < 0 || c.Enough > len(c.Targets):
+		return fmt.Errorf("%d targets that have to answer: there are %d", c.Enough, len(c.Targets))
 	}
 	return nil
 }
 
-// checkSize refuses data that do not fit into one packet of the path's MTU.
-func (c *Config) checkSize(path *l2.Path) error {
-	room := path.MTU - frame.IPv4HeaderLen - frame.ICMPHeaderLen
-	if *c.DataLen > room {
-		return fmt.Errorf("%d data bytes do not fit: the MTU of %s is %d, which leaves %d (fragmenting is not supported so far)",
-			*c.DataLen, path.Interface.Name, path.MTU, max(room, 0))
+// checkTargets says what is wrong with who is asked, and with the addresses that
+// go with it.
+func (c *Config) checkTargets() error {
+	if len(c.Targets) == 0 {
+		return fmt.Errorf("no target")
+	}
+	seen := make(map[netip.Addr]bool, len(c.Targets))
+	for i := range c.Targets {
+		a := c.Targets[i].Addr.Unmap()
+		c.Targets[i].Addr = a
+		switch {
+		case !a.IsValid():
+			return fmt.Errorf("no target")
+		case a.IsUnspecified():
+			return fmt.Errorf("%s is nobody's address", a)
+		case seen[a.WithZone("")]:
+			return fmt.Errorf("%s is a target twice", a)
+		}
+		seen[a.WithZone("")] = true
+		if zone := c.Targets[0].Addr.Zone(); a.Zone() != "" && zone != "" && a.Zone() != zone {
+			return fmt.Errorf("%s and %s are on two interfaces: one run has one", c.Targets[0].Addr, a)
+		}
+		if zone := a.Zone(); zone != "" && c.Interface != "" && zone != c.Interface {
+			return fmt.Errorf("%s is on another interface than %s, which was asked for", a, c.Interface)
+		}
+		if c.Gateway.Is4() && a.Is6() {
+			return fmt.Errorf("gateway %s cannot be the next hop of %s: that is IPv6", c.Gateway, a)
+		}
+	}
+	switch {
+	case c.Source.IsValid() && (c.Source.IsUnspecified() || c.Source.IsMulticast() || c.Source == limitedBroadcast):
+		return fmt.Errorf("source %s: not a host's address", c.Source)
+	case c.Gateway.IsValid() && (c.Gateway.IsUnspecified() || c.Gateway.IsMulticast() || c.Gateway == limitedBroadcast):
+		return fmt.Errorf("gateway %s: not a host's address", c.Gateway)
+	case c.Gateway.IsValid() && c.Gateway == c.Source:
+		return fmt.Errorf("gateway %s is the source itself", c.Gateway)
+	case c.SrcMAC.IsGroup():
+		return fmt.Errorf("source MAC %s: a group sends nothing", c.SrcMAC)
+	case len(c.VLANs) > frame.MaxVLANs:
+		return fmt.Errorf("%d VLAN tags: at most %d", len(c.VLANs), frame.MaxVLANs)
 	}
 	return nil
+}
+
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// checkInterface refuses what an interface cannot do.
+func (c *Config) checkInterface(ifc *l2.Interface) error {
+	if !ifc.NoLink && !ifc.Loopback {
+		return nil
+	}
+	what := ""
+	switch {
+	case len(c.VLANs) > 0:
+		what = "VLAN tags"
+	case !c.SrcMAC.IsZero(), !c.DstMAC.IsZero():
+		what = "MAC addresses"
+	case c.Gateway.IsValid() && ifc.Loopback:
+		what = "a gateway"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%s (link type %s) has no use for %s", ifc.Name, ifc.LinkType, what)
 }

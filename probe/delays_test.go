@@ -30,7 +30,7 @@ func TestDelaysInDistribution(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 	labtest.StartPeer(t, pair.Far, "eth0",
 		"seq 1..120: delay 1ms\nseq 121..180: delay 4ms\nseq 181..198: delay 12ms\nseq 199..200: delay 40ms")
-	all := events(t, pinger(t, pair.Near, Config{Target: pair.FarIP, Count: 200, Interval: 2 * ms}))
+	all := events(t, pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Count: 200, Interval: 2 * ms}))
 	replies, _, s := replied(t, all)
 	if len(replies) != 200 || s.Received != 200 {
 		t.Fatalf("%d replies, %d received", len(replies), s.Received)

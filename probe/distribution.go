@@ -94,8 +94,15 @@ type RTT struct {
 
 // Add adds the RTT of the reply that came next. It allocates at the first call
 // alone.
-func (r *RTT) Add(d time.Duration) {
-	r.histogram.fine = true
+func (r *RTT) Add(d time.Duration) { r.add(d, false) }
+
+// add adds an RTT; coarsely it takes a fiftieth of the memory, from the first
+// one on.
+func (r *RTT) add(d time.Duration, coarsely bool) {
+	r.histogram.grain = grainFine
+	if coarsely {
+		r.histogram.grain = grainCoarse
+	}
 	x := float64(d)
 	if r.Count == 0 {
 		r.smoothed = x
@@ -148,7 +155,7 @@ func (s sum) over(n uint64) time.Duration {
 // Times over histogramMost are counted in its last bucket, negative ones in its
 // first.
 type histogram struct {
-	fine bool // fineBits instead of coarseBits
+	grain grain
 	// counts are those of the buckets from base on. While times are added that
 	// is all of them, in a copy those that are not 0.
 	counts    []uint64
@@ -158,18 +165,29 @@ type histogram struct {
 
 const (
 	histogramMost = time.Hour
-	// HdrHistogram tells apart fineDigits or coarseDigits decimal digits: it
-	// halves each power of two so many times that 2 * 10^digits buckets have a
-	// width of 1.
-	fineDigits, coarseDigits = 3, 2
-	fineBits, coarseBits     = 10, 7
+	// HdrHistogram tells apart so many decimal digits: it halves each power of
+	// two so many times that 2 * 10^digits buckets have a width of 1.
+	fineDigits, mediumDigits, coarseDigits = 3, 2, 1
 )
 
+// A grain is how finely times are told apart.
+type grain uint8
+
+const (
+	grainMedium grain = iota
+	grainFine
+	grainCoarse
+)
+
+// bits is how often each power of two is halved.
 func (h *histogram) bits() int {
-	if h.fine {
-		return fineBits
+	switch h.grain {
+	case grainFine:
+		return 10
+	case grainCoarse:
+		return 4
 	}
-	return coarseBits
+	return 7
 }
 
 // bucket returns the index of the bucket that a time belongs to.

@@ -31,12 +31,8 @@ func lognormal(seed uint64, n int) []time.Duration {
 // The buckets are those that HdrHistogram's own code has.
 func TestHistogramBuckets(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
-	for _, fine := range []bool{false, true} {
-		digits := coarseDigits
-		if fine {
-			digits = fineDigits
-		}
-		h := histogram{fine: fine}
+	for grain, digits := range map[grain]int{grainCoarse: coarseDigits, grainMedium: mediumDigits, grainFine: fineDigits} {
+		h := histogram{grain: grain}
 		values := []time.Duration{0, histogramMost}
 		for shift := range 42 {
 			for near := time.Duration(-2); near <= 2; near++ {
@@ -201,7 +197,7 @@ func TestLongRun(t *testing.T) {
 	const before, more = 1 << 34, 1 << 20
 	r := RTT{Distribution: Distribution{Count: before, Min: 9900, Max: 10_100, mean: 10_000, m2: before * 100 * 100}}
 	r.sum.low = before * 10_000
-	r.histogram.fine = true
+	r.histogram.grain = grainFine
 	r.histogram.add(9900, before/2)
 	r.histogram.add(10_100, before/2)
 	for range more {

@@ -16,15 +16,18 @@ import (
 // A Kind says what an Event tells.
 type Kind uint8
 
-// The kinds of events. Start comes first and Summary last; neither is ever
-// dropped.
+// The kinds of events. Of each target Start comes first and Summary last;
+// neither is ever dropped. With several targets a Summary over all of them ends
+// the run.
 const (
-	Start   Kind = iota + 1 // the decision, before the first probe
-	Sent                    // a probe left; only if the Config asks for it
-	Replied                 // a reply came; see Reply
-	Failed                  // an error came for a probe; see Failure
-	Lost                    // a probe's timeout passed
-	Summary                 // the run is over; see Statistics
+	Start      Kind = iota + 1 // the decision, before the first probe
+	Sent                       // a probe left; only if the Config asks for it
+	Replied                    // a reply came; see Reply
+	Failed                     // an error came for a probe; see Failure
+	Lost                       // a probe's timeout passed
+	Summary                    // the run is over; see Statistics
+	Conflicted                 // several hosts have answered for one address; see Conflict
+	Changed                    // a target's probes go another way from here on; see Change
 )
 
 // An Event is something that happened to a run or to one of its probes.
@@ -33,7 +36,7 @@ type Event struct {
 	// Time is the wall-clock time: of a reply its arrival stamp where it has
 	// one.
 	Time time.Time
-	// Address is the target's.
+	// Address is the target's; none in a Summary over all targets.
 	Address netip.Addr
 	// Seq is the number of the probe, from 1; the ICMP sequence number is its
 	// low 16 bits.
@@ -47,12 +50,21 @@ type Event struct {
 	Reply      Reply       // Kind Replied
 	Failure    Failure     // Kind Failed
 	Statistics *Statistics // Kind Summary
+	Change     *Change     // Kind Changed
+	Conflict   *Conflict   // Kind Conflicted
 }
 
 // Started tells what the run's probes are made of.
 type Started struct {
 	// Decision has the path and the next hop as they were at the start.
 	Decision arp.Decision
+	// SourceMAC is the address that the frames come from, zero without a link
+	// layer; VLANs are the tags that they bear.
+	SourceMAC frame.MAC
+	VLANs     []frame.VLAN
+	// Neighbor says how the target is asked for, nil if it is pinged. Then the
+	// fields that make an echo mean nothing.
+	Neighbor *Neighbor
 	ID       uint16
 	DataLen  int
 	// CookieBytes is how many bytes of the run's random cookie the data
@@ -106,6 +118,8 @@ type Reply struct {
 	From     netip.Addr
 	FromMAC  frame.MAC
 	TTL, TOS uint8
+	// VLANs are the tags that the reply bore.
+	VLANs VLANs
 	// Bytes is the length of the ICMP message.
 	Bytes int
 	// RTT is the time between two stamps of one clock, RTTSource the weaker
@@ -117,14 +131,36 @@ type Reply struct {
 	// set while the probe was out: its RTT is by CLOCK_MONOTONIC instead, at
 	// l2.StampUser.
 	ClockStepped bool
+	// OtherMember says that it came in by another member of the bridge, bond or
+	// VRF that the interface is a member of.
+	OtherMember bool
 	// Corrupted says that the ICMP checksum is wrong. Such a reply does not
 	// answer its probe.
 	Corrupted bool
 	// Truncated says that fewer data came back than were sent.
 	Truncated bool
+	// Answer is what a neighbor said that was asked for, nil of an echo.
+	Answer *Answer
 	// Mismatch tells where the data are not those that were sent; nil if
 	// they are.
 	Mismatch *Mismatch
+}
+
+// VLANs are the tags of a frame, outer first. One with VLAN id 0 tells a
+// priority and belongs to no VLAN (IEEE 802.1Q, section 9.6).
+type VLANs struct {
+	tags [frame.MaxVLANs]frame.VLAN
+	n    uint8
+}
+
+// All returns the tags.
+func (v *VLANs) All() []frame.VLAN { return v.tags[:v.n] }
+
+func (v *VLANs) add(tag frame.VLAN) {
+	if int(v.n) < len(v.tags) {
+		v.tags[v.n] = tag
+		v.n++
+	}
 }
 
 // A Mismatch is a difference between the data of a probe and those of its reply.
@@ -156,6 +192,27 @@ type Budget struct {
 // l2.ErrNoCarrier) and of sendmsg(2) are others.
 var ErrNoNeighbor = errors.New("no ARP reply")
 
+// A ChangeKind says what of a target's way has changed.
+type ChangeKind uint8
+
+// The changes, all of them noticed by the kernel's own notices (rtnetlink(7)).
+const (
+	ChangedNeighbor ChangeKind = iota + 1 // the next hop has another MAC
+	ChangedPath                           // routing, an address of ours, or the interface itself
+)
+
+// A Change is what is different from a probe on.
+type Change struct {
+	Kind ChangeKind
+	// Neighbor is the next hop as it is now, OldMAC what its MAC was.
+	Neighbor arp.Neighbor
+	OldMAC   frame.MAC
+	// Old and New are the paths, for ChangedPath. New is nil where there is none
+	// any more, and Err says why: probes fail until there is one again.
+	Old, New *l2.Path
+	Err      error
+}
+
 // A Failure is an error that came for a probe: an ICMP error that quotes it, or
 // a reason of this host's not to send it.
 type Failure struct {
@@ -168,7 +225,7 @@ type Failure struct {
 	// MTU, Gateway and Pointer are those of the messages that have them.
 	MTU     int
 	Gateway netip.Addr
-	Pointer uint8
+	Pointer uint32
 	// Notice says that the probe goes on: a redirect tells of a better way
 	// and loses nothing.
 	Notice bool

@@ -14,7 +14,7 @@ import (
 
 // A ping in ten lines. It needs CAP_NET_RAW, and somebody who answers.
 func Example() {
-	p, err := probe.New(probe.Config{Target: netip.MustParseAddr("192.0.2.1"), Interface: "eth0", Count: 3})
+	p, err := probe.New(probe.Config{Targets: probe.Hosts(netip.MustParseAddr("192.0.2.1")), Interface: "eth0", Count: 3})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func Example() {
 // them at any time.
 func ExampleStatistics() {
 	p, err := probe.New(probe.Config{
-		Target:   netip.MustParseAddr("192.0.2.1"),
+		Targets:  probe.Hosts(netip.MustParseAddr("192.0.2.1")),
 		Interval: 10 * time.Millisecond,
 		Deadline: 5 * time.Second,
 	})

@@ -227,7 +227,7 @@ func TestNoNeighbor(t *testing.T) {
 func TestMACChanges(t *testing.T) {
 	inWorld(t, settings{count: 4}, func(t *testing.T, w *world) {
 		w.at(1500*time.Millisecond, func() { w.neighbor.Store(&arp.Neighbor{Addr: farIP, MAC: routerMAC}) })
-		w.expect("1 replied", "2 replied", "3 replied", "4 replied")
+		w.expect("1 replied", "2 replied", "now at "+routerMAC.String()+", was at "+farMAC.String(), "3 replied", "4 replied")
 		for i, want := range []frame.MAC{farMAC, farMAC, routerMAC, routerMAC} {
 			if got := frame.MAC(w.left[i].frame[:6]); got != want {
 				t.Errorf("probe %d went to %v, want %v", i+1, got, want)

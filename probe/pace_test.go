@@ -421,7 +421,7 @@ func TestScheduleProperties(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 11))
 		cfg := Config{
-			Target:   farIP,
+			Targets:  Hosts(farIP),
 			Interval: MinInterval + time.Duration(random.ExpFloat64()*float64(10*time.Millisecond)),
 			Preload:  1 + random.IntN(20)*random.IntN(2),
 		}

@@ -127,7 +127,7 @@ func errorFor(request []byte, typ, code byte) packet {
 // stand on it.
 func TestPacketBuilder(t *testing.T) {
 	w := newStill(t, settings{})
-	w.send()
+	w.send(w.target, 1)
 	request := w.frames[0]
 	reply := replyTo(request)
 	failure := errorFor(request, 11, 0)

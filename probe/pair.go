@@ -3,6 +3,8 @@
 package probe
 
 import (
+	"net/netip"
+
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/l2"
@@ -13,44 +15,102 @@ import (
 // passed it; user space has the last word.
 func (e *engine) pair(f *capture.Frame, got instant) {
 	if !e.pairs(f, got) {
-		e.stats.Rejected++
+		e.rejected++
 	}
 }
 
 func (e *engine) pairs(f *capture.Frame, got instant) bool {
 	meta := bpf.Meta{VLANPresent: f.VLAN.Present, VLANTCI: f.VLAN.TCI}
-	if !e.target.match.Accepts(f.Data, meta) {
+	if !e.match.Accepts(f.Data, meta) {
 		return false
+	}
+	if e.match.Kind != bpf.EchoReply {
+		return e.pairNeighbor(f, got)
 	}
 	var (
 		eth  frame.Ethernet
-		ip   frame.IPv4
+		ip   frame.IP
 		icmp frame.ICMP
 	)
-	if eth.Decode(f.Data) != nil || ip.Decode(eth.Payload) != nil || icmp.Decode(ip.Payload) != nil {
-		return false
+	packet := f.Data
+	if !e.match.NoLink {
+		if eth.Decode(f.Data) != nil {
+			return false
+		}
+		packet = eth.Payload
 	}
-	if !ip.ChecksumOK {
+	if ip.Decode(packet) != nil || !ip.ChecksumOK {
 		return false // no host would take it
 	}
-	if icmp.Type == frame.ICMPEchoReply {
-		return e.pairReply(f, got, &eth, &ip, &icmp)
+	if e.fragments != nil && (ip.MoreFragments || ip.Offset > 0) {
+		whole, done := e.fragments.Add(&ip, got.mono)
+		if !done {
+			return true
+		}
+		ip.Payload = whole
+	}
+	if decodeICMP(&icmp, &ip) != nil {
+		return false
+	}
+	if isEchoReply(&icmp) {
+		t := e.from(ip.Src)
+		return t != nil && t.source == ip.Dst && e.pairReply(t, f, got, &eth, &ip, &icmp)
 	}
 	return icmp.ChecksumOK && e.pairError(got, &ip, &icmp)
 }
 
+// decodeICMP reads the ICMP message of either version that a packet carries.
+func decodeICMP(m *frame.ICMP, ip *frame.IP) error {
+	if ip.Version == 6 {
+		return m.Decode6(ip.Payload, ip.Src, ip.Dst)
+	}
+	return m.Decode(ip.Payload)
+}
+
+func isEchoReply(m *frame.ICMP) bool {
+	if m.V6 {
+		return m.Type == frame.ICMPv6EchoReply
+	}
+	return m.Type == frame.ICMPEchoReply
+}
+
+// tellsMTU tells whether a message says which MTU a probe is too long for
+// (RFC 1191, section 4; RFC 4443, section 3.2).
+func tellsMTU(m *frame.ICMP) bool {
+	if m.V6 {
+		return m.Type == frame.ICMPv6PacketTooBig
+	}
+	return m.Type == frame.ICMPDestinationUnreachable && m.Code == frame.ICMPFragmentationNeeded
+}
+
+// from is the target that a reply from an address is of, nil if there is none.
+func (e *engine) from(address netip.Addr) *target {
+	if e.byAddress != nil {
+		return e.byAddress[address]
+	}
+	t := e.targets[0]
+	if !t.group && t.address.WithZone("") != address {
+		return nil
+	}
+	return t
+}
+
 // pairReply takes an echo reply.
-func (e *engine) pairReply(f *capture.Frame, got instant, eth *frame.Ethernet, ip *frame.IPv4, icmp *frame.ICMP) bool {
-	n := latest(e.stats.Sent, uint64(icmp.Seq), 16)
-	p := e.table.get(n)
+func (e *engine) pairReply(t *target, f *capture.Frame, got instant, eth *frame.Ethernet, ip *frame.IP, icmp *frame.ICMP) bool {
+	if t.echo == nil {
+		return false
+	}
+	n := latest(t.stats.Sent, uint64(icmp.Seq), 16)
+	p := t.table.get(n)
 	if p == nil {
 		return false
 	}
-	offset, sent := e.target.template.Diff(icmp.Body, n)
-	if icmp.ChecksumOK && offset >= frame.CookieLen && e.target.template.Older(icmp.Body, n) {
+	offset, sent := t.echo.Diff(icmp.Body, n)
+	if icmp.ChecksumOK && offset >= frame.CookieLen && t.echo.Older(icmp.Body, n) {
 		return false // it answers a probe of an earlier round of sequence numbers
 	}
 	a := arrival{
+		target:   t,
 		n:        n,
 		stamp:    f.Arrival,
 		hardware: f.Hardware,
@@ -62,9 +122,10 @@ func (e *engine) pairReply(f *capture.Frame, got instant, eth *frame.Ethernet, i
 			FromMAC:   eth.Src,
 			TTL:       ip.TTL,
 			TOS:       ip.TOS,
+			VLANs:     vlans(f, eth),
 			Bytes:     frame.ICMPHeaderLen + len(icmp.Body),
 			Corrupted: !icmp.ChecksumOK,
-			Truncated: len(icmp.Body) < e.target.dataLen,
+			Truncated: len(icmp.Body) < t.dataLen,
 		},
 	}
 	if offset >= 0 {
@@ -75,30 +136,61 @@ func (e *engine) pairReply(f *capture.Frame, got instant, eth *frame.Ethernet, i
 			Data:   append([]byte(nil), icmp.Body...),
 		}
 	}
-	if e.impatient >= patienceTries {
-		a.until = got.mono
-	}
-	if a.reply.Corrupted {
-		e.stats.Corrupted++
-	} else {
-		a.reply.State = e.classify(p, &a)
-	}
-	e.held = append(e.held, a)
+	e.hold(&a, p)
 	return true
 }
 
-// classify says what a reply is to its probe, and counts it.
-func (e *engine) classify(p *entry, a *arrival) State {
-	s := &e.stats
-	e.acknowledge(p, a.got)
+// vlans are the tags of a frame: the outer one, which the kernel has taken off,
+// and those behind it.
+func vlans(f *capture.Frame, eth *frame.Ethernet) VLANs {
+	var v VLANs
+	if f.VLAN.Present {
+		v.add(frame.VLAN{Type: f.VLAN.Type, TCI: f.VLAN.TCI})
+	}
+	for _, tag := range eth.VLANs[:eth.Tags] {
+		v.add(tag)
+	}
+	return v
+}
+
+// hold keeps a reply until its probe's stamps are there.
+func (e *engine) hold(a *arrival, p *entry) {
+	if e.impatient >= patienceTries {
+		a.until = a.got.mono
+	}
+	t := a.target
+	if a.reply.Corrupted {
+		t.stats.Corrupted++
+	} else {
+		a.reply.State = e.classify(t, p, a)
+	}
+	t.holding++
+	e.held = append(e.held, *a)
+	e.update(t, a.got)
+}
+
+// classify says what a reply is to its probe, and counts it. Of a group each
+// member's first reply answers the probe, as does each MAC's that has an address:
+// those after another's are replies of their own.
+func (e *engine) classify(t *target, p *entry, a *arrival) State {
+	s := &t.stats
+	e.acknowledge(t, p, a.got)
+	first := t.members != nil && t.members.add(a.reply.From, p.n) || a.reply.Answer != nil && a.reply.Answer.first
 	switch p.fate {
 	case fateReplied, fateLate:
+		if first {
+			s.MoreReplies++
+			return StateReplied
+		}
 		s.Duplicates++
 		return StateDuplicate
 	case fatePending:
 		if e.elapsed(p, a) >= e.timeout {
-			e.lose(p, a.got)
+			e.lose(t, p, a.got)
 		}
+	}
+	if !t.hasAnswered() {
+		e.answered++
 	}
 	if p.fate != fatePending {
 		p.fate = fateLate
@@ -107,21 +199,21 @@ func (e *engine) classify(p *entry, a *arrival) State {
 	}
 	p.fate = fateReplied
 	s.Received++
-	e.losses = 0
-	if p.n < e.highest {
+	t.losses = 0
+	if p.n < t.highest {
 		s.Reordered++
 		return StateReordered
 	}
-	e.highest = p.n
+	t.highest = p.n
 	return StateReplied
 }
 
 // acknowledge counts how many probes were out when an answer came, as ping does:
 // a duplicate and an error are answers too.
-func (e *engine) acknowledge(p *entry, got instant) {
-	e.acked = max(e.acked, p.n)
-	e.schedule.answered(got.mono)
-	e.stats.MaxOutstanding = max(e.stats.MaxOutstanding, e.stats.Sent-p.n+1)
+func (e *engine) acknowledge(t *target, p *entry, got instant) {
+	t.acked = max(t.acked, p.n)
+	t.schedule.answered(got.mono)
+	t.stats.MaxOutstanding = max(t.stats.MaxOutstanding, t.stats.Sent-p.n+1)
 }
 
 // elapsed is how long a reply took to this host, however long it then lay
@@ -134,27 +226,31 @@ func (e *engine) elapsed(p *entry, a *arrival) int64 {
 }
 
 // pairError takes an ICMP error. It counts only if it quotes what was sent: the
-// filter has seen to the addresses, the id and the type; the sequence number has
-// to be one that is out, and the checksum, which covers the cookie, that
-// probe's.
-func (e *engine) pairError(got instant, ip *frame.IPv4, icmp *frame.ICMP) bool {
-	var quotedIP frame.IPv4
+// filter has seen to the id and the type; the quoted destination has to be a
+// target's, the sequence number one that is out, and the checksum, which covers
+// the cookie, that probe's.
+func (e *engine) pairError(got instant, ip *frame.IP, icmp *frame.ICMP) bool {
+	var quotedIP frame.IP
 	var quoted frame.ICMP
-	if quotedIP.DecodeQuoted(icmp.Body) != nil || quoted.Decode(quotedIP.Payload) != nil {
+	if quotedIP.DecodeQuoted(icmp.Body) != nil || decodeICMP(&quoted, &quotedIP) != nil {
 		return false
 	}
-	p := e.table.get(latest(e.stats.Sent, uint64(quoted.Seq), 16))
+	t := e.from(quotedIP.Dst)
+	if t == nil || t.echo == nil || t.source != ip.Dst || t.source != quotedIP.Src {
+		return false
+	}
+	p := t.table.get(latest(t.stats.Sent, uint64(quoted.Seq), 16))
 	if p == nil || quoted.Checksum != p.checksum {
 		return false
 	}
 	f := Failure{From: ip.Src, Type: icmp.Type, Code: icmp.Code}
 	switch {
-	case icmp.Type == frame.ICMPDestinationUnreachable && icmp.Code == frame.ICMPFragmentationNeeded:
+	case tellsMTU(icmp):
 		f.MTU = icmp.MTU()
-	case icmp.Type == frame.ICMPRedirect:
-		f.Gateway, f.Notice = icmp.Gateway(), true
-	case icmp.Type == frame.ICMPParameterProblem:
+	case icmp.V6 && icmp.Type == frame.ICMPv6ParameterProblem, !icmp.V6 && icmp.Type == frame.ICMPParameterProblem:
 		f.Pointer = icmp.Pointer()
+	case !icmp.V6 && icmp.Type == frame.ICMPRedirect:
+		f.Gateway, f.Notice = icmp.Gateway(), true
 	}
 	switch {
 	case f.Notice:
@@ -166,14 +262,15 @@ func (e *engine) pairError(got instant, ip *frame.IPv4, icmp *frame.ICMP) bool {
 		return false
 	}
 	if !f.Notice {
-		e.acknowledge(p, got)
+		e.acknowledge(t, p, got)
 	}
 	// Replies that came before it are told before it.
 	e.readStamps()
 	e.settle(got)
 	if !f.Notice {
-		e.departed(p, got)
+		e.departed(t, p, got)
 	}
-	e.fail(p, got, f)
+	e.fail(t, p, got, f)
+	e.update(t, got)
 	return true
 }

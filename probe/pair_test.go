@@ -453,11 +453,11 @@ func TestLatest(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	for outstanding, size := range map[int64]int{1: 64, 32: 64, 33: 128, 1000: 2048, 1 << 15: 1 << 16, 1 << 40: 1 << 16} {
-		if got := len(newTable(outstanding).entries); got != size {
+		if got := len(newTable(outstanding, 64).entries); got != size {
 			t.Errorf("a table for %d has %d entries, want %d", outstanding, got, size)
 		}
 	}
-	table := newTable(1)
+	table := newTable(1, 64)
 	if table.get(0) != nil || table.get(64) != nil {
 		t.Error("an empty table remembers a probe")
 	}
@@ -479,7 +479,7 @@ func TestTable(t *testing.T) {
 // its place waits until it has ended, in whichever way.
 func TestTableTooSmall(t *testing.T) {
 	w := newStill(t, settings{interval: time.Millisecond, timeout: time.Minute})
-	w.table = newTable(1)
+	w.table = newTable(1, 64)
 	turn := func() {
 		w.turn()
 		checkInvariants(t, w.engine)

@@ -4,8 +4,6 @@ package probe
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -40,97 +38,97 @@ func (n noStamps) Unwrap() error      { return n.error }
 
 var errNoDepartures = errors.New("the driver stamps no departures")
 
+var errGroup = errors.New("is many hosts: it has to be the only target")
+
 // ringSize is how many events wait for a slow reader before some are dropped.
 const ringSize = 4096
 
-// A Pinger probes one target. Run it once.
+// manyTargets is the number of targets beyond which less is kept of each: RTTs to
+// a sixteenth, the last few probes, and no budget.
+const manyTargets = 64
+
+// A Pinger probes one or more targets by one interface. Run it once.
 type Pinger struct {
-	cfg      Config
-	path     *l2.Path
-	started  Started
-	resolver *arp.Resolver
-	watch    *l2.Watch
-	filter   *bpf.Filter
-	in       *capture.Socket
-	out      *l2.Link
-	loop     *sock.Loop
-	restore  func() error // the NIC's setting; nil if it was not changed
-	engine   *engine
-	ran      atomic.Bool
+	cfg       Config
+	secret    secret
+	routing   *l2.Routing
+	ifc       *l2.Interface
+	started   Started // what is common to all targets
+	neighbors *arp.Table
+	responder *arp.Responder // nil if the source is the host's own
+	watch     *l2.Watch
+	filter    *bpf.Filter
+	in        *capture.Socket
+	master    *capture.Socket // nil if the interface is no member of another
+	out       *l2.Link
+	loop      *sock.Loop
+	restore   func() error // the NIC's setting; nil if it was not changed
+	engine    *engine
+	ran       atomic.Bool
 
 	closing sync.Once
 	closed  error
 }
 
-// New finds the path, opens the sockets and starts to resolve the next hop; it
-// sends at most an ARP request. The Pinger holds descriptors until Run has
+// New finds the paths, opens the sockets and starts to resolve the next hops; it
+// sends at most a request for one. The Pinger holds descriptors until Run has
 // returned or Close is called.
 //
-// It needs CAP_NET_RAW. Errors are those of l2.FindPath, ErrBroadcast,
+// It needs CAP_NET_RAW. Errors are those of l2.Routing.Path, ErrBroadcast,
 // ErrNoStamps, what is wrong with the Config, and of the system calls, such as
-// EPERM.
+// EPERM. With several targets one that has no path is no error: its probes are.
 func New(cfg Config) (*Pinger, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	path, err := findPath(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	if path.Broadcast && !cfg.Broadcast {
-		return nil, fmt.Errorf("%s %w of %s", cfg.Target, ErrBroadcast, path.Interface.Name)
-	}
-	if err := cfg.checkSize(path); err != nil {
-		return nil, err
-	}
-	p := &Pinger{cfg: cfg, path: path}
+	p := &Pinger{cfg: cfg}
 	if err := p.open(); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
 }
 
-// findPath asks the kernel for the path that a Config leads to.
-func findPath(cfg *Config) (*l2.Path, error) {
-	var ifc *l2.Interface
-	var err error
-	switch {
-	case cfg.Interface != "":
-		ifc, err = l2.InterfaceByName(cfg.Interface)
-	case cfg.Source.IsValid():
-		ifc, err = l2.InterfaceByAddress(cfg.Source)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return l2.FindPath(ifc, cfg.Target, cfg.Source)
-}
-
 // open opens whatever a run needs, in an order in which slow things overlap:
 // the next hop is asked for while the filter is loaded.
 func (p *Pinger) open() error {
 	var err error
-	if p.resolver, err = arp.Open(p.path); err != nil {
+	if p.secret, err = p.cfg.draw(); err != nil {
 		return err
 	}
-	if p.watch, err = p.path.Interface.Watch(); err != nil {
+	if p.routing, err = l2.OpenRouting(); err != nil {
+		return err
+	}
+	ways, err := p.findWays()
+	if err != nil {
+		return err
+	}
+	// Subscribed to changes before the next hops are looked up.
+	if p.watch, err = p.ifc.Watch(); err != nil {
+		return err
+	}
+	if p.cfg.Neighbor == nil {
+		if p.neighbors, err = arp.OpenTable(p.ifc, p.tableConfig()); err != nil {
+			return err
+		}
+	}
+	targets, err := p.targets(ways)
+	if err != nil {
 		return err
 	}
 	points, err := p.points()
 	if err != nil {
 		return err
 	}
-	match, echo, err := p.describe()
-	if err != nil {
-		return err
-	}
+	match := p.cfg.match(ways.paths, p.secret)
 	if p.filter, err = bpf.NewFilter(match, p.cfg.Filter); err != nil {
 		return err
 	}
-	if p.in, err = capture.Open(p.path.Interface, capture.Config{Filter: p.filter, Hardware: points.hardware}); err != nil {
+	if p.in, err = capture.Open(p.ifc, capture.Config{
+		Filter: p.filter, Hardware: points.hardware, MAC: p.cfg.SrcMAC,
+	}); err != nil {
 		return err
 	}
-	if p.out, err = l2.OpenLink(p.path.Interface, &l2.LinkConfig{
+	if p.out, err = l2.OpenLink(p.ifc, &l2.LinkConfig{
 		NoStamps: points.departure == l2.StampUser,
 		Hardware: points.hardware,
 	}); err != nil {
@@ -140,49 +138,218 @@ func (p *Pinger) open() error {
 		points.hardware = false
 		p.started.TimestampsWhy = errors.New("this kernel gives no stamps of driver and NIC together")
 		if p.cfg.Timestamps == TimestampsHardware {
-			return noStamps{fmt.Errorf("no hardware stamps on %s: %w", p.path.Interface.Name, p.started.TimestampsWhy)}
+			return noStamps{fmt.Errorf("no hardware stamps on %s: %w", p.ifc.Name, p.started.TimestampsWhy)}
 		}
 	}
 	if points.departure != l2.StampUser {
 		p.in.WarmUp() // so that probe 1 is as true as probe 100
 	}
-	if p.loop, err = sock.NewLoop(p.in.FD()); err != nil {
+	fds := []int{p.in.FD()}
+	if owner := p.ifc.Owner(); owner.Index != p.ifc.Index {
+		if p.master, err = capture.Open(owner, capture.Config{Filter: p.filter}); err != nil {
+			return err
+		}
+		fds = append(fds, p.master.FD())
+	}
+	if p.loop, err = sock.NewLoop(fds...); err != nil {
 		return err
 	}
-	t, err := newTarget(p.path, echo, match)
-	if err != nil {
-		return err
+	p.describe(targets, points)
+	base := time.Now()
+	p.engine = &engine{
+		wire:     &sockets{p: p},
+		link:     p.watch,
+		now:      func() instant { return readClocks(base) },
+		events:   newRing(ringSize, len(targets)),
+		targets:  targets,
+		match:    match,
+		count:    p.cfg.Count,
+		enough:   p.cfg.Enough,
+		timeout:  int64(p.cfg.Timeout),
+		deadline: int64(p.cfg.Deadline),
+		points:   points,
+		sentToo:  p.cfg.Sent,
 	}
-	p.started.ID = match.ID
-	p.started.DataLen = echo.DataLen
-	p.started.CookieBytes = match.CookieLen
+	if p.master != nil {
+		p.engine.master = p.master.Receive
+	}
+	p.engine.neighbor = p.cfg.Neighbor
+	if match.Fragments {
+		p.engine.fragments = frame.NewReassembler(frame.ReassemblerConfig{})
+	}
+	p.engine.init()
+	return nil
+}
+
+// describe fills in what the targets' starts have in common.
+func (p *Pinger) describe(targets []*target, points points) {
+	p.started.ID = p.secret.id
+	p.started.DataLen = *p.cfg.DataLen
+	p.started.CookieBytes = min(*p.cfg.DataLen, frame.CookieLen)
 	p.started.Filter = p.filter.Mode()
 	p.started.FilterFallback = p.filter.Fallback()
 	p.started.Timestamps = points.best()
 	p.started.CountedIDs = p.out.CountsIDs()
-	base := time.Now()
-	p.engine = &engine{
-		wire:      &sockets{p: p},
-		neighbors: p.resolver,
-		link:      p.watch,
-		now:       func() instant { return readClocks(base) },
-		events:    newRing(ringSize),
-		target:    t,
-		count:     p.cfg.Count,
-		schedule:  newSchedule(&p.cfg),
-		timeout:   int64(p.cfg.Timeout),
-		deadline:  int64(p.cfg.Deadline),
-		points:    points,
-		sentToo:   p.cfg.Sent,
+	p.started.Neighbor = p.cfg.Neighbor
+	for _, t := range targets {
+		started := p.started
+		started.Decision.Path = t.path
+		if !t.path.Interface.NoLink {
+			started.SourceMAC = p.cfg.srcMAC(t.path)
+		}
+		started.VLANs = p.cfg.VLANs
+		t.started = &started
 	}
-	p.engine.init()
+}
+
+// ways are the paths to the targets; those of targets that have none are nil, and
+// errs has why.
+type ways struct {
+	paths []*l2.Path
+	errs  []error
+}
+
+// findWays asks the kernel for the paths that a Config leads to, and with them for
+// the interface.
+func (p *Pinger) findWays() (ways, error) {
+	var err error
+	first := p.cfg.Targets[0].Addr
+	switch {
+	case p.cfg.Interface != "":
+		p.ifc, err = p.routing.Interface(p.cfg.Interface)
+	case first.Zone() != "":
+		p.ifc, err = p.routing.Interface(first.Zone())
+	case p.cfg.Source.IsValid():
+		p.ifc, err = p.routing.InterfaceByAddress(p.cfg.Source)
+	}
+	if err != nil {
+		return ways{}, err
+	}
+	w := ways{make([]*l2.Path, len(p.cfg.Targets)), make([]error, len(p.cfg.Targets))}
+	found := false
+	for i, t := range p.cfg.Targets {
+		w.paths[i], w.errs[i] = p.findPath(t.Addr)
+		if w.errs[i] != nil && (len(w.paths) == 1 || i == 0 && p.ifc == nil || errors.Is(w.errs[i], errGroup)) {
+			return ways{}, w.errs[i]
+		}
+		if w.errs[i] == nil {
+			found = true
+			// A VRF's paths leave by one of its members.
+			p.ifc = w.paths[i].Interface
+		}
+	}
+	if !found {
+		return ways{}, w.errs[0]
+	}
+	return w, nil
+}
+
+// findPath asks for one path, and refuses what the Config does not allow.
+func (p *Pinger) findPath(address netip.Addr) (*l2.Path, error) {
+	source := p.cfg.Source
+	if source.IsValid() && source.Is4() != address.Is4() {
+		return nil, fmt.Errorf("%s cannot be asked from %s: they are of two families", address, source)
+	}
+	if p.cfg.Neighbor != nil {
+		return p.neighborPath(address)
+	}
+	path, err := p.routing.Path(p.ifc, l2.Query{
+		Destination: address, Source: source, Gateway: p.cfg.Gateway, Mark: p.cfg.Mark,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if group(path) && len(p.cfg.Targets) > 1 {
+		return nil, fmt.Errorf("%s %w", address, errGroup)
+	}
+	if path.ForeignSource && path.Source == path.Destination {
+		return nil, fmt.Errorf("source %s is the target itself", path.Source)
+	}
+	if path.Broadcast && !p.cfg.Broadcast {
+		return nil, fmt.Errorf("%s %w of %s", address, ErrBroadcast, path.Interface.Name)
+	}
+	if err := p.cfg.checkInterface(path.Interface); err != nil {
+		return nil, err
+	}
+	if _, err := p.cfg.echo(path, p.secret); err != nil {
+		return nil, err
+	}
+	return path, nil
+}
+
+// targets makes the engine's targets.
+func (p *Pinger) targets(w ways) ([]*target, error) {
+	targets := make([]*target, len(w.paths))
+	for i, path := range w.paths {
+		t := &target{address: p.cfg.Targets[i].Addr, dataLen: *p.cfg.DataLen, schedule: newSchedule(&p.cfg)}
+		if len(targets) > manyTargets {
+			t.stats.brief()
+		}
+		var err error
+		if path == nil {
+			t.course = p.noCourse(t.address, w.errs[i])
+		} else if t.course, err = p.course(path); err != nil {
+			return nil, err
+		}
+		t.group = path != nil && group(path)
+		targets[i] = t
+	}
+	return targets, nil
+}
+
+// course makes what is sent along a path, and asks for its next hop.
+func (p *Pinger) course(path *l2.Path) (*course, error) {
+	if p.cfg.Neighbor != nil {
+		return p.neighborCourse(path)
+	}
+	echo, err := p.cfg.echo(path, p.secret)
+	if err != nil {
+		return nil, err
+	}
+	hop, err := p.neighbors.Add(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.answerFor(path); err != nil {
+		return nil, err
+	}
+	return newCourse(path, echo, hop)
+}
+
+// noCourse is that of a target to which there is no path.
+func (p *Pinger) noCourse(address netip.Addr, why error) *course {
+	return &course{
+		path: &l2.Path{Interface: p.ifc, Owner: p.ifc, Destination: address, MTU: p.ifc.MTU},
+		err:  why,
+	}
+}
+
+// tableConfig says how next hops are asked for.
+func (p *Pinger) tableConfig() arp.TableConfig {
+	return arp.TableConfig{VLANs: p.cfg.VLANs, MAC: p.cfg.SrcMAC, NextHopMAC: p.cfg.DstMAC}
+}
+
+// answerFor has somebody answer for the path's source if the host does not: it is
+// not the host's own, or the host knows nothing of the VLAN.
+func (p *Pinger) answerFor(path *l2.Path) error {
+	if !path.ForeignSource && len(p.cfg.VLANs) == 0 || path.Interface.NoLink || path.Interface.Loopback {
+		return nil
+	}
+	if p.responder == nil {
+		var err error
+		if p.responder, err = arp.OpenResponder(p.ifc, arp.ResponderConfig{
+			Source: path.Source, VLANs: p.cfg.VLANs, MAC: p.cfg.srcMAC(path),
+		}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // points says which stamps are to be had. Arrivals are stamped by the kernel
 // itself, whatever the driver.
 func (p *Pinger) points() (points, error) {
-	ifc, want := p.path.Interface, p.cfg.Timestamps
+	ifc, want := p.ifc, p.cfg.Timestamps
 	if p.cfg.SetHardware {
 		var err error
 		if p.restore, err = ifc.SetHardwareStamps(); err != nil {
@@ -221,42 +388,6 @@ func (p *Pinger) points() (points, error) {
 	return best, nil
 }
 
-// describe makes the run's probe and what its replies look like.
-func (p *Pinger) describe() (bpf.Match, *frame.Echo, error) {
-	var secret [2 + frame.CookieLen]byte
-	if _, err := rand.Read(secret[:]); err != nil {
-		return bpf.Match{}, nil, fmt.Errorf("draw a random id: %w", err)
-	}
-	id := binary.BigEndian.Uint16(secret[:])
-	if p.cfg.ID != nil {
-		id = *p.cfg.ID
-	}
-	echo := &frame.Echo{
-		SrcMAC:       p.path.Interface.MAC,
-		Src:          p.path.Source,
-		Dst:          p.path.Destination,
-		ID:           id,
-		TTL:          p.cfg.TTL,
-		TOS:          p.cfg.TOS,
-		DontFragment: !p.cfg.MayFragment,
-		Cookie:       [frame.CookieLen]byte(secret[2:]),
-		DataLen:      *p.cfg.DataLen,
-		Pattern:      p.cfg.Pattern,
-	}
-	match := bpf.Match{
-		Kind:      bpf.EchoReply,
-		Local:     echo.Src,
-		Peer:      echo.Dst,
-		ID:        id,
-		Cookie:    echo.Cookie,
-		CookieLen: min(echo.DataLen, frame.CookieLen),
-	}
-	if p.path.Broadcast {
-		match.Peer = netip.Addr{} // whoever answers
-	}
-	return match, echo, nil
-}
-
 // sockets is the engine's wire.
 type sockets struct {
 	p       *Pinger
@@ -292,8 +423,9 @@ func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error
 	return errors.Join(err, failed)
 }
 
-// Run resolves the next hop, probes, and yields what happens: Start, then the
-// events of the probes, then Summary. It ends when the Config says so, when ctx
+// Run resolves the next hops, probes, and yields what happens: for each target
+// Start, then the events of its probes, then Summary; with several targets a last
+// Summary is over all of them. It ends when the Config says so, when ctx
 // is done, which is no error, or when the loop is left. A reader that stalls
 // delays no probe: events that it has no room for are dropped and counted in
 // the statistics, which stay exact. Events that come within 100 ms of each other
@@ -321,9 +453,6 @@ func (p *Pinger) run(ctx context.Context, yield func(Event) bool) error {
 	if p.cfg.Deadline != 0 {
 		e.deadline += began.mono
 	}
-	if !yield(p.start(ctx)) {
-		return errLeft
-	}
 	finish := p.launch(ctx)
 	defer finish() // also when the loop's body panics
 	for buf, ok := e.events.read(nil); ok; buf, ok = e.events.read(buf[:0]) {
@@ -337,7 +466,15 @@ func (p *Pinger) run(ctx context.Context, yield func(Event) bool) error {
 	if err := finish(); err != nil {
 		return err
 	}
-	if !yield(p.summary()) {
+	if len(e.targets) > 1 {
+		for _, t := range e.targets {
+			if s := e.snapshotOf(t); !yield(Event{Kind: Summary, Time: time.Now(), Address: t.address, Statistics: &s}) {
+				return errLeft
+			}
+		}
+	}
+	s := p.Statistics()
+	if !yield(Event{Kind: Summary, Time: time.Now(), Address: s.Address, Statistics: &s}) {
 		return errLeft
 	}
 	return nil
@@ -358,9 +495,14 @@ func (p *Pinger) launch(ctx context.Context) (finish func() error) {
 		end()
 		close(ended)
 	})
+	done := make(chan struct{})
+	var keeping sync.WaitGroup
+	keeping.Go(func() { newKeeper(p).run(done) })
 	result := make(chan error, 1)
 	go func() {
 		err := p.engine.run()
+		close(done)
+		keeping.Wait()
 		p.engine.addKernelCounts(p.filter, p.in)
 		p.engine.events.close()
 		result <- err
@@ -375,28 +517,7 @@ func (p *Pinger) launch(ctx context.Context) (finish func() error) {
 	})
 }
 
-// start waits for the next hop and tells what the probes are made of.
-func (p *Pinger) start(ctx context.Context) Event {
-	if p.cfg.Deadline != 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.cfg.Deadline)
-		defer cancel()
-	}
-	// With nobody there the run goes on all the same: each probe says so, and
-	// a host that comes up is found.
-	neighbor, _ := p.resolver.Resolve(ctx)
-	started := p.started
-	started.Decision = arp.Decision{Path: p.path, Neighbor: neighbor}
-	return Event{Kind: Start, Time: time.Now(), Address: p.path.Destination, Start: &started}
-}
-
-// summary ends the stream.
-func (p *Pinger) summary() Event {
-	s := p.Statistics()
-	return Event{Kind: Summary, Time: time.Now(), Address: p.path.Destination, Statistics: &s}
-}
-
-// Statistics returns the counts and times so far. It may be called at any time,
+// Statistics returns the counts and times so far, over all targets. It may be called at any time,
 // from any goroutine; what the kernel itself counts is added at the end of Run.
 func (p *Pinger) Statistics() Statistics { return p.engine.snapshot() }
 
@@ -411,8 +532,17 @@ func (p *Pinger) Close() error {
 		if p.out != nil {
 			sockets = append(sockets, p.out)
 		}
-		if p.resolver != nil {
-			sockets = append(sockets, p.resolver)
+		if p.master != nil {
+			sockets = append(sockets, p.master)
+		}
+		if p.neighbors != nil {
+			sockets = append(sockets, p.neighbors)
+		}
+		if p.responder != nil {
+			sockets = append(sockets, p.responder)
+		}
+		if p.routing != nil {
+			sockets = append(sockets, p.routing)
 		}
 		if p.watch != nil {
 			sockets = append(sockets, p.watch)

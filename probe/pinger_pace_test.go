@@ -119,7 +119,7 @@ func TestPingQueueFull(t *testing.T) {
 				pair := labtest.NewPair(t, nil)
 				setRate(t, pair.Near, 2500*frameLen, 3*frameLen)
 				cfg := tt.cfg
-				cfg.Target, cfg.Count, cfg.Sent = pair.FarIP, 300, true
+				cfg.Targets, cfg.Count, cfg.Sent = Hosts(pair.FarIP), 300, true
 				all := events(t, pinger(t, pair.Near, cfg))
 				s := consistent(t, all)
 				if s.Sent != 300 || s.Received != 300 || s.SendRetries == 0 || s.StampsLost != 0 {
@@ -140,7 +140,7 @@ func TestPingQueueStaysFull(t *testing.T) {
 	}
 	setRate(t, pair.Near, 1000, 1)
 	t.Run("for a timeout", func(t *testing.T) {
-		all := events(t, pinger(t, pair.Near, Config{Target: pair.FarIP, Count: 2, Timeout: 20 * time.Millisecond}))
+		all := events(t, pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Count: 2, Timeout: 20 * time.Millisecond}))
 		s := consistent(t, all)
 		if s.Sent != 2 || s.Errors != 2 || s.SendRetries < 2 || s.TimerError.Count != 0 {
 			t.Errorf("sent %d, errors %d, %d retries, timer error of %d", s.Sent, s.Errors, s.SendRetries, s.TimerError.Count)
@@ -152,13 +152,13 @@ func TestPingQueueStaysFull(t *testing.T) {
 		}
 	})
 	t.Run("until the deadline", func(t *testing.T) {
-		all := events(t, pinger(t, pair.Near, Config{Target: pair.FarIP, Deadline: 20 * time.Millisecond}))
+		all := events(t, pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Deadline: 20 * time.Millisecond}))
 		if s := consistent(t, all); len(all) != 2 || s.Sent != 0 || s.SendRetries == 0 {
 			t.Errorf("%d events, sent %d, %d retries", len(all), s.Sent, s.SendRetries)
 		}
 	})
 	t.Run("until it does not", func(t *testing.T) {
-		p := pinger(t, pair.Near, Config{Target: pair.FarIP, Count: 2})
+		p := pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Count: 2})
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		var wg sync.WaitGroup
@@ -202,7 +202,7 @@ func TestPingPaces(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			pair := labtest.NewPair(t, nil)
 			cfg := tt.cfg
-			cfg.Target = pair.FarIP
+			cfg.Targets = Hosts(pair.FarIP)
 			s := consistent(t, events(t, pinger(t, pair.Near, cfg)))
 			if s.Sent != cfg.Count || s.Pending != 0 || s.Errors != 0 || s.Received == 0 {
 				t.Errorf("sent %d, received %d, lost %d, errors %d", s.Sent, s.Received, s.Lost, s.Errors)
@@ -221,7 +221,7 @@ func TestPingPaces(t *testing.T) {
 func TestPingFloodNobody(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 	peer := labtest.StartPeer(t, pair.Far, "eth0", "all: lose")
-	all := events(t, pinger(t, pair.Near, Config{Target: pair.FarIP, Flood: true, Deadline: 100 * time.Millisecond}))
+	all := events(t, pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Flood: true, Deadline: 100 * time.Millisecond}))
 	s := consistent(t, all)
 	// No more than 100 a second, however late the process runs.
 	if most := uint64(s.Duration/(10*time.Millisecond)) + 1; s.Sent == 0 || s.Sent > most || s.Received != 0 || s.Pending != s.Sent {
@@ -236,7 +236,7 @@ func TestPingFloodNobody(t *testing.T) {
 func TestPingSpin(t *testing.T) {
 	stamping(t, func() {
 		pair := labtest.NewPair(t, nil)
-		cfg := Config{Target: pair.FarIP, Interval: time.Millisecond, Spin: true, Sent: true, Count: 50}
+		cfg := Config{Targets: Hosts(pair.FarIP), Interval: time.Millisecond, Spin: true, Sent: true, Count: 50}
 		all := events(t, pinger(t, pair.Near, cfg))
 		s := consistent(t, all)
 		if s.Received != 50 || s.Stamps[l2.StampDriver] != 50 {
@@ -249,7 +249,7 @@ func TestPingSpin(t *testing.T) {
 // TestRunSpinEnds ends a run that never sleeps in all the ways.
 func TestRunSpinEnds(t *testing.T) {
 	pair := labtest.NewPair(t, nil)
-	endless := Config{Target: pair.FarIP, Interval: time.Millisecond, Spin: true}
+	endless := Config{Targets: Hosts(pair.FarIP), Interval: time.Millisecond, Spin: true}
 	run := func(t *testing.T, cfg Config, each func(ev Event, cancel func()) bool) *Pinger {
 		t.Helper()
 		p := pinger(t, pair.Near, cfg)
@@ -331,7 +331,7 @@ func TestNewTimestamps(t *testing.T) {
 			{TimestampsSched, l2.StampSched, false},
 			{TimestampsUser, l2.StampUser, false},
 		} {
-			all := events(t, pinger(t, pair.Near, Config{Target: pair.FarIP, Count: 3, Timestamps: tt.want}))
+			all := events(t, pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Count: 3, Timestamps: tt.want}))
 			replies, start, s := replied(t, all)
 			if start.Timestamps != tt.best || s.Stamps[tt.best] != 3 || s.StampsLost != 0 || len(replies) != 3 {
 				t.Errorf("%v: start says %v, stamps %v, %d lost", tt.want, start.Timestamps, s.Stamps, s.StampsLost)
@@ -353,7 +353,7 @@ func TestNewTimestamps(t *testing.T) {
 		{SetHardware: true},
 		{SetHardware: true, Timestamps: TimestampsHardware},
 	} {
-		cfg.Target = pair.FarIP
+		cfg.Targets = Hosts(pair.FarIP)
 		p, err := newIn(pair.Near, cfg)
 		lack, ok := errors.AsType[*l2.NoHardwareError](err)
 		if p != nil || !ok || lack.Lack != l2.LackNIC || lack.Interface != "eth0" || !strings.Contains(err.Error(), "no hardware stamps on eth0: its driver has no stamps by hardware") {
@@ -375,13 +375,13 @@ func TestNewBounds(t *testing.T) {
 		{Flood: true, Preload: MaxPreload, Interval: MinInterval},
 		{Adaptive: true, Preload: MaxPreload, Timeout: MaxDuration},
 	} {
-		cfg.Target = pair.FarIP
+		cfg.Targets = Hosts(pair.FarIP)
 		p, err := newIn(pair.Near, cfg)
 		if err != nil {
 			t.Errorf("%+v: %v", cfg, err)
 			continue
 		}
-		if size := len(p.engine.table.entries); size > maxOutstanding || size&(size-1) != 0 {
+		if size := len(p.engine.targets[0].table.entries); size > maxOutstanding || size&(size-1) != 0 {
 			t.Errorf("%+v: a table of %d", cfg, size)
 		}
 		if err := p.Close(); err != nil {

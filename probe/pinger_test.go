@@ -102,7 +102,7 @@ func whileStamping(t testing.TB, ns *lab.Namespace, target netip.Addr, f func())
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	p := pinger(t, ns, Config{Target: target, Interval: time.Millisecond})
+	p := pinger(t, ns, Config{Targets: Hosts(target), Interval: time.Millisecond})
 	for ev, err := range p.Run(ctx) {
 		if err != nil {
 			t.Fatal(err)
@@ -136,7 +136,7 @@ func TestPingLinux(t *testing.T) {
 				}
 				whileStamping(t, tt.ns, tt.target, func() {
 					before := time.Now()
-					p := pinger(t, tt.ns, Config{Target: tt.target, Interface: "eth0", Count: 5, Filter: mode, TOS: 0x20})
+					p := pinger(t, tt.ns, Config{Targets: Hosts(tt.target), Interface: "eth0", Count: 5, Filter: mode, TOS: 0x20})
 					replies, start, s := replied(t, events(t, p))
 					if len(replies) != 5 {
 						t.Fatalf("%d replies, want 5: %s", len(replies), brief(s))
@@ -199,12 +199,12 @@ func TestPingFallsBack(t *testing.T) {
 		t.Skip("root may load eBPF: TestInUserNamespace runs this")
 	}
 	pair := labtest.NewPair(t, nil)
-	p := pinger(t, pair.Near, Config{Target: pair.FarIP, Count: 1})
+	p := pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Count: 1})
 	replies, start, s := replied(t, events(t, p))
 	if start.Filter != bpf.Classic || !errors.Is(start.FilterFallback, unix.EPERM) || len(replies) != 1 || s.RejectedInKernel {
 		t.Errorf("%d replies by the filter %v, because of %v", len(replies), start.Filter, start.FilterFallback)
 	}
-	if _, err := newIn(pair.Near, Config{Target: pair.FarIP, Filter: bpf.EBPF}); !errors.Is(err, unix.EPERM) {
+	if _, err := newIn(pair.Near, Config{Targets: Hosts(pair.FarIP), Filter: bpf.EBPF}); !errors.Is(err, unix.EPERM) {
 		t.Errorf("eBPF alone: %v, want EPERM", err)
 	}
 }
@@ -213,8 +213,8 @@ func TestPingOptions(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 	peer := labtest.StartPeer(t, pair.Far, "eth0", "")
 	p := pinger(t, pair.Near, Config{
-		Target: pair.FarIP, Source: pair.NearIP, Count: 2, Sent: true, ID: new(uint16(4711)), TTL: 9, TOS: 0xb8,
-		DataLen: new(24), Pattern: []byte{0xab, 0xcd}, Timestamps: TimestampsUser, MayFragment: true,
+		Targets: Hosts(pair.FarIP), Source: pair.NearIP, Count: 2, Sent: true, ID: new(uint16(4711)), TTL: 9, TOS: 0xb8,
+		DataLen: new(24), Pattern: []byte{0xab, 0xcd}, Timestamps: TimestampsUser, PMTU: PMTUDont,
 	})
 	all := events(t, p)
 	replies, start, s := replied(t, all)
@@ -245,7 +245,7 @@ func TestPingNobody(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 	// The deadline passes while the next hop is asked for: one probe is
 	// tried all the same.
-	p := pinger(t, pair.Near, Config{Target: pair.FarIP, Deadline: 20 * time.Millisecond})
+	p := pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Deadline: 20 * time.Millisecond})
 	all := events(t, p)
 	_, start, s := replied(t, all)
 	if len(all) != 3 || all[1].Kind != Failed || !errors.Is(all[1].Failure.Local, ErrNoNeighbor) {
@@ -259,7 +259,7 @@ func TestPingNobody(t *testing.T) {
 func TestPingErrors(t *testing.T) {
 	routed := labtest.NewRouted(t)
 	t.Run("time exceeded", func(t *testing.T) {
-		all := events(t, pinger(t, routed.Near, Config{Target: routed.HostIP, TTL: 1, Count: 2}))
+		all := events(t, pinger(t, routed.Near, Config{Targets: Hosts(routed.HostIP), TTL: 1, Count: 2}))
 		_, _, s := replied(t, all)
 		if len(all) != 4 || s.Errors != 2 {
 			t.Fatalf("events are %+v", all)
@@ -276,7 +276,7 @@ func TestPingErrors(t *testing.T) {
 		if err := routed.Router.AddRefusal(dst, unix.RTN_PROHIBIT); err != nil {
 			t.Fatal(err)
 		}
-		all := events(t, pinger(t, routed.Near, Config{Target: dst.Addr().Next(), Deadline: patience}))
+		all := events(t, pinger(t, routed.Near, Config{Targets: Hosts(dst.Addr().Next()), Deadline: patience}))
 		if len(all) != 3 || all[1].Failure.Type != frame.ICMPDestinationUnreachable || all[1].Failure.Code != 13 {
 			t.Errorf("events are %+v", all)
 		}
@@ -285,7 +285,7 @@ func TestPingErrors(t *testing.T) {
 		if err := routed.Router.SetMTU("eth1", 1000); err != nil {
 			t.Fatal(err)
 		}
-		all := events(t, pinger(t, routed.Near, Config{Target: routed.HostIP, DataLen: new(1400), Count: 1}))
+		all := events(t, pinger(t, routed.Near, Config{Targets: Hosts(routed.HostIP), DataLen: new(1400), Count: 1}))
 		want := Failure{From: routed.RouterIP, Type: frame.ICMPDestinationUnreachable, Code: 4, MTU: 1000}
 		if len(all) != 3 || all[1].Failure != want {
 			t.Errorf("events are %+v", all)
@@ -296,7 +296,7 @@ func TestPingErrors(t *testing.T) {
 // TestPingLinkDown takes the interface down and up again in mid-run.
 func TestPingLinkDown(t *testing.T) {
 	pair := labtest.NewPair(t, nil)
-	p := pinger(t, pair.Near, Config{Target: pair.FarIP})
+	p := pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP)})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	const (
@@ -337,26 +337,27 @@ func TestNewErrors(t *testing.T) {
 		want string
 		is   func(error) bool
 	}{
-		{"unknown interface", pair.Near, Config{Target: target, Interface: "eth9"}, `no interface "eth9" (there is `,
+		{"unknown interface", pair.Near, Config{Targets: Hosts(target), Interface: "eth9"}, `no interface "eth9" (there is `,
 			func(err error) bool { e, ok := errors.AsType[*l2.NoInterfaceError](err); return ok && e.Name == "eth9" }},
-		{"no interface has the source", pair.Near, Config{Target: target, Source: routerIP}, "no interface has the address 198.51.100.254", nil},
-		{"interface down", downPair.Near, Config{Target: target, Interface: "eth0"}, "eth0: interface is down",
+		{"no interface has the source", pair.Near, Config{Targets: Hosts(target), Source: routerIP}, "no interface has the address 198.51.100.254", nil},
+		{"interface down", downPair.Near, Config{Targets: Hosts(target), Interface: "eth0"}, "eth0: interface is down",
 			func(err error) bool { return errors.Is(err, l2.ErrDown) }},
-		{"not Ethernet", pair.Near, Config{Target: target, Interface: "lo"}, "link type loopback",
-			func(err error) bool { return errors.Is(err, l2.ErrNotEthernet) }},
-		{"no route by the interface", pair.Near, Config{Target: netip.MustParseAddr("192.0.2.1"), Interface: "eth0"}, "no route to 192.0.2.1 by eth0",
+		{"another interface's", pair.Near, Config{Targets: Hosts(target), Interface: "lo"}, "no route to 198.51.100.2 by lo (the kernel routes it by eth0)",
 			func(err error) bool { _, ok := errors.AsType[*l2.NoRouteError](err); return ok }},
-		{"no route", pair.Near, Config{Target: netip.MustParseAddr("192.0.2.1")}, "no route to 192.0.2.1",
+		{"source of another family", pair.Near, Config{Targets: Hosts(target), Source: netip.MustParseAddr("2001:db8::1"), Interface: "eth0"}, "are of two families", nil},
+		{"VLAN on loopback", pair.Near, Config{Targets: Hosts(netip.MustParseAddr("127.0.0.1")), Interface: "lo", VLANs: make([]frame.VLAN, 1)}, "has no use for VLAN tags", nil},
+		{"group among others", pair.Near, Config{Targets: Hosts(target, netip.MustParseAddr("224.0.0.2")), Interface: "eth0"}, "is many hosts", nil},
+		{"no route by the interface", pair.Near, Config{Targets: Hosts(netip.MustParseAddr("192.0.2.1")), Interface: "eth0"}, "no route to 192.0.2.1 by eth0",
+			func(err error) bool { _, ok := errors.AsType[*l2.NoRouteError](err); return ok }},
+		{"no route", pair.Near, Config{Targets: Hosts(netip.MustParseAddr("192.0.2.1"))}, "no route to 192.0.2.1",
 			func(err error) bool { return errors.Is(err, unix.ENETUNREACH) }},
-		{"ourselves", pair.Near, Config{Target: pair.NearIP}, "is an address of this host",
+		{"ourselves", pair.Near, Config{Targets: Hosts(pair.NearIP)}, "is an address of this host",
 			func(err error) bool { return errors.Is(err, l2.ErrLocal) }},
-		{"multicast", pair.Near, Config{Target: netip.MustParseAddr("224.0.0.1"), Interface: "eth0"}, "multicast",
-			func(err error) bool { return errors.Is(err, l2.ErrMulticast) }},
-		{"broadcast", pair.Near, Config{Target: netip.MustParseAddr("198.51.100.255")}, "198.51.100.255 is a broadcast address of eth0",
+		{"broadcast", pair.Near, Config{Targets: Hosts(netip.MustParseAddr("198.51.100.255"))}, "198.51.100.255 is a broadcast address of eth0",
 			func(err error) bool { return errors.Is(err, ErrBroadcast) }},
-		{"limited broadcast", pair.Near, Config{Target: netip.MustParseAddr("255.255.255.255"), Interface: "eth0"}, "is a broadcast address of eth0",
+		{"limited broadcast", pair.Near, Config{Targets: Hosts(netip.MustParseAddr("255.255.255.255")), Interface: "eth0"}, "is a broadcast address of eth0",
 			func(err error) bool { return errors.Is(err, ErrBroadcast) }},
-		{"too much data", pair.Near, Config{Target: target, DataLen: new(1473)}, "1473 data bytes do not fit", nil},
+		{"too much data", pair.Near, Config{Targets: Hosts(target), DataLen: new(1473), PMTU: PMTUDo}, "1473 data bytes do not fit", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p, err := newIn(tt.ns, tt.cfg)
@@ -376,7 +377,7 @@ func TestPingBroadcast(t *testing.T) {
 		t.Skipf("the far end answers no broadcast: %v (make /proc/sys writable)", err)
 	}
 	replies, start, s := replied(t, events(t, pinger(t, pair.Near, Config{
-		Target: netip.MustParseAddr("198.51.100.255"), Broadcast: true, Count: 2,
+		Targets: Hosts(netip.MustParseAddr("198.51.100.255")), Broadcast: true, Count: 2,
 	})))
 	if len(replies) != 2 || s.Received != 2 || start.Decision.Neighbor.MAC != frame.Broadcast {
 		t.Fatalf("%d replies, start %+v", len(replies), start)
@@ -410,10 +411,10 @@ func TestNewWantsStamps(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newIn(pair.Near, Config{Target: pair.FarIP, Timestamps: TimestampsDriver}); !errors.Is(err, ErrNoStamps) || !strings.Contains(err.Error(), "br0") {
+	if _, err := newIn(pair.Near, Config{Targets: Hosts(pair.FarIP), Timestamps: TimestampsDriver}); !errors.Is(err, ErrNoStamps) || !strings.Contains(err.Error(), "br0") {
 		t.Errorf("got %v, want ErrNoStamps", err)
 	}
-	replies, start, _ := replied(t, events(t, pinger(t, pair.Near, Config{Target: pair.FarIP, Count: 3})))
+	replies, start, _ := replied(t, events(t, pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Count: 3})))
 	if len(replies) != 3 || start.Timestamps != l2.StampSched {
 		t.Errorf("%d replies, stamps to be had at %v", len(replies), start.Timestamps)
 	}
@@ -428,7 +429,7 @@ var errPanic = errors.New("out of the loop")
 
 func TestRunEnds(t *testing.T) {
 	pair := labtest.NewPair(t, nil)
-	endless := Config{Target: pair.FarIP, Interval: time.Millisecond}
+	endless := Config{Targets: Hosts(pair.FarIP), Interval: time.Millisecond}
 	t.Run("by leaving the loop", func(t *testing.T) {
 		for _, at := range []Kind{Start, Replied} {
 			p := pinger(t, pair.Near, endless)
@@ -444,7 +445,7 @@ func TestRunEnds(t *testing.T) {
 		}
 	})
 	t.Run("by leaving the loop at the summary", func(t *testing.T) {
-		p := pinger(t, pair.Near, Config{Target: pair.FarIP, Count: 1})
+		p := pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Count: 1})
 		for ev := range p.Run(t.Context()) {
 			if ev.Kind == Summary {
 				break
@@ -516,7 +517,7 @@ func TestRunEnds(t *testing.T) {
 		}
 	})
 	t.Run("at its deadline", func(t *testing.T) {
-		p := pinger(t, pair.Near, Config{Target: pair.FarIP, Interval: time.Millisecond, Deadline: 30 * time.Millisecond})
+		p := pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Interval: time.Millisecond, Deadline: 30 * time.Millisecond})
 		before := p.engine.now().mono // however long ago New was
 		var last Event
 		for ev, err := range p.Run(t.Context()) {
@@ -557,7 +558,7 @@ func closed(t testing.TB, p *Pinger) {
 func TestRunStalled(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 	peer := labtest.StartPeer(t, pair.Far, "eth0", "")
-	p := pinger(t, pair.Near, Config{Target: pair.FarIP, Interval: time.Millisecond, Count: 200, Sent: true})
+	p := pinger(t, pair.Near, Config{Targets: Hosts(pair.FarIP), Interval: time.Millisecond, Count: 200, Sent: true})
 	stalled := false
 	var last Event
 	for ev, err := range p.Run(t.Context()) {

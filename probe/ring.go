@@ -9,20 +9,26 @@ import "sync"
 type ring struct {
 	mu      sync.Mutex
 	events  []Event
+	least   int // free places that are kept for what is never dropped
 	head, n int
 	dropped uint64
 	closed  bool
 	ready   chan struct{} // capacity 1: set when there is something to read
 }
 
-func newRing(size int) *ring {
-	return &ring{events: make([]Event, size), ready: make(chan struct{}, 1)}
+// newRing makes room for so many events, and beyond that for the starts of so
+// many targets.
+func newRing(size, targets int) *ring {
+	return &ring{events: make([]Event, size+targets), least: targets, ready: make(chan struct{}, 1)}
 }
 
 // push adds an event.
 func (r *ring) push(e *Event) {
 	r.mu.Lock()
-	if r.n == len(r.events) {
+	if e.Kind == Start {
+		r.least--
+	}
+	if r.n >= len(r.events)-r.least {
 		r.dropped++
 	} else {
 		r.events[(r.head+r.n)%len(r.events)] = *e

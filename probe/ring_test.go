@@ -10,7 +10,7 @@ import (
 )
 
 func TestRing(t *testing.T) {
-	r := newRing(4)
+	r := newRing(4, 0)
 	push := func(from, to uint64) {
 		for n := from; n <= to; n++ {
 			r.push(&Event{Seq: n})
@@ -57,7 +57,7 @@ func TestRing(t *testing.T) {
 
 func TestRingWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRing(4)
+		r := newRing(4, 0)
 		var got []Event
 		var ok, done bool
 		go func() { got, ok = r.read(nil); done = true }()
@@ -91,7 +91,7 @@ func TestRingWaits(t *testing.T) {
 
 // TestRingConcurrently is for the race detector.
 func TestRingConcurrently(t *testing.T) {
-	r := newRing(16)
+	r := newRing(16, 0)
 	const events = 20_000
 	var wg sync.WaitGroup
 	wg.Go(func() {

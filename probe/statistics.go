@@ -12,7 +12,11 @@ import (
 // Statistics are a run's counts and times, in fixed memory. Each probe is in
 // exactly one of Received, Lost, Errors and Pending.
 type Statistics struct {
+	// Address is the target's; the zero Addr stands for all targets together.
 	Address netip.Addr
+	// Targets and Answered are how many there are, and how many of them have
+	// answered a probe. They are told of all targets together.
+	Targets, Answered int
 	// Sent counts probes, those that could not leave included.
 	Sent uint64
 	// Received counts probes that were answered in time.
@@ -27,12 +31,25 @@ type Statistics struct {
 	Pending uint64
 	// Duplicates, Reordered and Corrupted count replies.
 	Duplicates, Reordered, Corrupted uint64
+	// MoreReplies counts, of a broadcast or multicast target, the replies of
+	// other hosts to probes that were answered already; of a target that is
+	// asked for, those of other MACs.
+	MoreReplies uint64
+	// Broadcasts counts, of targets that are asked for, the requests that went
+	// to everybody, and BroadcastReplies the answers that did, those in
+	// Duplicates left out.
+	Broadcasts, BroadcastReplies uint64
+	// Conflicts counts hosts beyond the first that have answered for an address.
+	Conflicts uint64
 	// Rejected counts frames that claimed to be replies and were not: wrong
 	// cookie, wrong peer, wrong VLAN, an error that quotes what was not sent.
 	// The classic filter cannot count those that it stops; RejectedInKernel
 	// says whether the filter could.
 	Rejected         uint64
 	RejectedInKernel bool
+	// OtherMember counts replies that came in by another member of the
+	// interface's bridge, bond or VRF.
+	OtherMember uint64
 	// Duration is from the first probe to the last.
 	Duration time.Duration
 	// RTT is over the replies in time and the late ones.
@@ -61,12 +78,25 @@ type Statistics struct {
 	// for, EventsDropped events that their reader was too slow for. Neither
 	// kind of event is missing from the other counts.
 	KernelDrops, EventsDropped uint64
+
+	coarse bool
 }
 
 // BudgetStatistics are the parts of a Budget, each over the probes of which it
 // was measured.
 type BudgetStatistics struct {
 	Send, Queue, Wire, Receive, NIC Distribution
+}
+
+// brief says that of the times only the RTTs are kept, and those coarsely: the
+// host's own share is the same whoever is probed, and total has it.
+func (s *Statistics) brief() { s.coarse = true }
+
+// addTimerError adds how late a probe left.
+func (s *Statistics) addTimerError(late time.Duration) {
+	if !s.coarse {
+		s.TimerError.Add(late)
+	}
 }
 
 // addReply adds the times of a reply, if it is one that its probe is judged by.
@@ -76,10 +106,13 @@ func (s *Statistics) addReply(r *Reply) {
 	default:
 		return
 	}
-	s.RTT.Add(r.RTT)
+	s.RTT.add(r.RTT, s.coarse)
 	s.Stamps[r.RTTSource]++
 	if r.ClockStepped {
 		s.ClockSteps++
+	}
+	if s.coarse {
+		return
 	}
 	b := &s.Budget
 	b.Send.addPart(r.Budget.Send)
@@ -87,6 +120,23 @@ func (s *Statistics) addReply(r *Reply) {
 	b.Wire.addPart(r.Budget.Wire)
 	b.Receive.addPart(r.Budget.Receive)
 	b.NIC.addPart(r.Budget.NIC)
+}
+
+// count adds the counts of another target. Times are not added, but for the
+// duration, which is the longest.
+func (s *Statistics) count(o *Statistics) {
+	for _, c := range [...]struct{ sum, more *uint64 }{
+		{&s.Sent, &o.Sent}, {&s.Received, &o.Received}, {&s.Lost, &o.Lost}, {&s.Late, &o.Late},
+		{&s.Errors, &o.Errors}, {&s.LateErrors, &o.LateErrors}, {&s.Pending, &o.Pending},
+		{&s.Duplicates, &o.Duplicates}, {&s.Reordered, &o.Reordered}, {&s.Corrupted, &o.Corrupted},
+		{&s.MoreReplies, &o.MoreReplies}, {&s.Broadcasts, &o.Broadcasts},
+		{&s.BroadcastReplies, &o.BroadcastReplies}, {&s.Conflicts, &o.Conflicts}, {&s.OtherMember, &o.OtherMember}, {&s.StampsLost, &o.StampsLost},
+		{&s.Skipped, &o.Skipped}, {&s.SendRetries, &o.SendRetries},
+	} {
+		*c.sum += *c.more
+	}
+	s.Duration = max(s.Duration, o.Duration)
+	s.MaxOutstanding = max(s.MaxOutstanding, o.MaxOutstanding)
 }
 
 func (d *Distribution) addPart(part time.Duration) {

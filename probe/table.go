@@ -10,7 +10,8 @@ const (
 	fateReplied
 	fateLost
 	fateFailed
-	fateLate // lost or failed, and answered afterwards
+	fateLate   // lost or failed, and answered afterwards
+	fateSilent // nobody was to answer
 )
 
 // An entry is what is remembered of a probe.
@@ -37,9 +38,10 @@ type table struct {
 const maxOutstanding = 1 << 16
 
 // newTable makes room for so many outstanding probes and about as many that
-// have ended, for late replies and duplicates.
-func newTable(outstanding int64) table {
-	size := int64(64)
+// have ended, for late replies and duplicates; for least, a power of two, in all
+// at the least.
+func newTable(outstanding, least int64) table {
+	size := least
 	for size < 2*outstanding && size < maxOutstanding {
 		size *= 2
 	}

@@ -34,6 +34,7 @@ func (p points) best() l2.StampPoint {
 
 // An arrival is a reply that waits for its probe's departure stamps.
 type arrival struct {
+	target   *target
 	n        uint64
 	reply    Reply
 	stamp    int64 // by CLOCK_REALTIME, 0 if there is none
@@ -52,7 +53,11 @@ func (e *engine) readStamps() {
 	for {
 		n, more, _ := e.wire.ReadStamps(e.stamps)
 		for _, s := range e.stamps[:n] {
-			p := e.table.get(latest(e.stats.Sent, uint64(s.ID), 32))
+			t, n := e.outbox.find(s.ID)
+			if t == nil {
+				continue
+			}
+			p := t.table.get(n)
 			if p == nil {
 				continue
 			}
@@ -78,7 +83,7 @@ func (e *engine) settle(now instant) {
 	i := 0
 	for ; i < len(e.held); i++ {
 		a := &e.held[i]
-		p := e.table.get(a.n)
+		p := a.target.table.get(a.n)
 		if e.lacksStamp(p, a) {
 			if now.mono < a.until {
 				break
@@ -88,6 +93,8 @@ func (e *engine) settle(now instant) {
 			e.impatient = 0
 		}
 		e.replied(p, a)
+		a.target.holding--
+		e.update(a.target, now)
 	}
 	e.held = append(e.held[:0], e.held[i:]...)
 }
@@ -123,15 +130,20 @@ func (e *engine) replied(p *entry, a *arrival) {
 	if p == nil {
 		p = &entry{} // forgotten meanwhile
 	} else if !r.Corrupted {
-		e.departed(p, a.got)
+		e.departed(a.target, p, a.got)
 	}
 	e.times(p, a)
-	e.stats.addReply(r)
+	a.target.stats.addReply(r)
+	if e.total != nil {
+		e.total.addReply(r)
+	}
 	at := a.got.wall
 	if a.stamp != 0 {
 		at = a.stamp
 	}
-	e.events.push(&Event{Kind: Replied, Time: time.Unix(0, at), Address: e.stats.Address, Seq: a.n, Reply: *r})
+	event := a.target.event(Replied, at)
+	event.Seq, event.Reply = a.n, *r
+	e.events.push(&event)
 }
 
 // times takes the RTT from the best pair of stamps by one clock, and the parts
@@ -199,7 +211,7 @@ func (e *engine) software(p *entry, a *arrival) {
 
 // departed counts how late a probe has left after it was due, and whether its
 // best stamp came, once all that is known.
-func (e *engine) departed(p *entry, now instant) {
+func (e *engine) departed(t *target, p *entry, now instant) {
 	if !p.left || p.judged {
 		return
 	}
@@ -208,7 +220,7 @@ func (e *engine) departed(p *entry, now instant) {
 	if e.points.departure != l2.StampUser {
 		stamp := p.softwareStamp(e.points.departure)
 		if stamp == 0 || e.points.hardware && p.hardware == 0 {
-			e.stats.StampsLost++
+			t.stats.StampsLost++
 		}
 		if stamp == 0 {
 			stamp = p.sched
@@ -217,5 +229,8 @@ func (e *engine) departed(p *entry, now instant) {
 			late += stamp - p.sent.wall
 		}
 	}
-	e.stats.TimerError.Add(time.Duration(max(late, 0)))
+	t.stats.addTimerError(time.Duration(max(late, 0)))
+	if e.total != nil {
+		e.total.addTimerError(time.Duration(max(late, 0)))
+	}
 }

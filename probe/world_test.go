@@ -49,11 +49,11 @@ type settings struct {
 // newEngine makes an engine in a world of fakes.
 func newEngine(t testing.TB, s settings, w interface {
 	wire
-	neighbors
+	hop
 	linkState
-}, now func() instant) *engine {
+}, now func() instant) (*engine, *target) {
 	t.Helper()
-	cfg := Config{Target: farIP, Interval: s.interval, Timeout: s.timeout, DataLen: s.dataLen,
+	cfg := Config{Targets: []Target{{Addr: farIP}}, Interval: s.interval, Timeout: s.timeout, DataLen: s.dataLen,
 		Flood: s.flood, Adaptive: s.adaptive, Preload: s.preload}
 	if err := cfg.setDefaults(); err != nil {
 		t.Fatal(err)
@@ -64,26 +64,29 @@ func newEngine(t testing.TB, s settings, w interface {
 	if s.ring == 0 {
 		s.ring = ringSize
 	}
-	path := &l2.Path{Interface: &l2.Interface{Name: "eth0", MAC: nearMAC}, Destination: farIP, Source: nearIP, NextHop: farIP}
+	ifc := &l2.Interface{Name: "eth0", MAC: nearMAC}
+	path := &l2.Path{Interface: ifc, Owner: ifc, Destination: farIP, Source: nearIP, NextHop: farIP}
 	echo := &frame.Echo{
 		SrcMAC: nearMAC, Src: nearIP, Dst: farIP, ID: probeID, TTL: DefaultTTL, DontFragment: true,
 		Cookie: cookie, DataLen: *cfg.DataLen,
 	}
-	tgt, err := newTarget(path, echo, bpf.Match{
-		Kind: bpf.EchoReply, Local: nearIP, Peer: farIP, ID: probeID,
-		Cookie: cookie, CookieLen: min(*cfg.DataLen, frame.CookieLen),
-	})
+	c, err := newCourse(path, echo, w)
 	if err != nil {
 		t.Fatal(err)
 	}
+	tgt := &target{course: c, address: farIP, dataLen: *cfg.DataLen, schedule: newSchedule(&cfg), begun: true}
 	e := &engine{
-		wire: w, neighbors: w, link: w, now: now,
-		events: newRing(s.ring), target: tgt, count: s.count,
-		schedule: newSchedule(&cfg), timeout: int64(cfg.Timeout), deadline: int64(s.deadline),
+		wire: w, link: w, now: now,
+		events: newRing(s.ring, 0), targets: []*target{tgt}, count: s.count,
+		match: bpf.Match{
+			Kind: bpf.EchoReply, Local: nearIP, Peer: farIP, ID: probeID,
+			Cookie: cookie, CookieLen: min(*cfg.DataLen, frame.CookieLen),
+		},
+		timeout: int64(cfg.Timeout), deadline: int64(s.deadline),
 		points: points{departure: s.departure, hardware: s.hardware}, sentToo: s.sent,
 	}
 	e.init()
-	return e
+	return e, tgt
 }
 
 // A world is an engine with everything around it, in a synctest bubble: its
@@ -91,6 +94,7 @@ func newEngine(t testing.TB, s settings, w interface {
 type world struct {
 	t testing.TB
 	*engine
+	*target
 	base time.Time
 	skew atomic.Int64 // of CLOCK_REALTIME, in nanoseconds
 
@@ -117,6 +121,7 @@ type world struct {
 	ends      map[uint64]Kind // how each probe ended, the first time
 	pipe      uint64          // MaxOutstanding by iputils' way to count
 	pastStart uint64          // probes before the test began
+	lastID    uint32          // of a stamp
 
 	mu      sync.Mutex
 	queue   []capture.Frame
@@ -146,7 +151,7 @@ func inWorld(t *testing.T, s settings, f func(t *testing.T, w *world)) {
 		}
 		w.far = func(_ uint64, request []byte) { w.arrive(time.Millisecond, replyTo(request).bytes()) }
 		w.neighbor.Store(&arp.Neighbor{Addr: farIP, MAC: farMAC})
-		w.engine = newEngine(t, s, w, func() instant {
+		w.engine, w.target = newEngine(t, s, w, func() instant {
 			return instant{mono: int64(w.clock()), wall: w.wall()}
 		})
 		f(t, w)
@@ -174,9 +179,10 @@ func (w *world) run() {
 
 func (w *world) Send(b []byte, id uint32) error {
 	n := w.stats.Sent + 1
-	if uint32(n) != id {
-		w.t.Errorf("probe %d bears stamp id %d", n, id)
+	if w.lastID != 0 && int32(id-w.lastID) <= 0 {
+		w.t.Errorf("probe %d bears stamp id %d, after %d", n, id, w.lastID)
 	}
+	w.lastID = id
 	if err := w.sendError(n); err != nil {
 		return err
 	}
@@ -319,6 +325,7 @@ func (w *world) Err() error                           { return w.linkErr }
 func (w *world) startAfter(n uint64) {
 	w.stats.Sent, w.stats.Received = n, n
 	w.oldest, w.highest, w.acked, w.first = n+1, n, n, 1
+	w.outbox.last = uint32(n)
 	w.pastStart = n
 }
 
@@ -478,12 +485,12 @@ func checkInvariants(t testing.TB, e *engine) {
 	if s.MaxOutstanding > s.Sent {
 		t.Fatalf("%d outstanding of %d sent", s.MaxOutstanding, s.Sent)
 	}
-	if len(e.table.entries) > 256 && s.Sent%32 != 0 {
+	if len(e.targets[0].table.entries) > 256 && s.Sent%32 != 0 {
 		return // the count below takes its time
 	}
 	var pending uint64
-	for i := range e.table.entries {
-		if p := &e.table.entries[i]; p.n != 0 && p.fate == fatePending {
+	for i := range e.targets[0].table.entries {
+		if p := &e.targets[0].table.entries[i]; p.n != 0 && p.fate == fatePending {
 			pending++
 		}
 	}
@@ -526,6 +533,9 @@ func describe(ev *Event) string {
 		}
 		return s
 	}
+	if ev.Kind == Changed && ev.Change.Kind == ChangedNeighbor {
+		return fmt.Sprintf("now at %v, was at %v", ev.Change.Neighbor.MAC, ev.Change.OldMAC)
+	}
 	return fmt.Sprintf("kind %d", ev.Kind)
 }
 
@@ -550,6 +560,7 @@ func brief(s *Statistics) string {
 // hands over frames and stamps. Nothing in it allocates once it runs.
 type still struct {
 	*engine
+	*target
 	at       instant
 	frames   [][]byte
 	incoming []capture.Frame
@@ -563,7 +574,7 @@ var errStill = errors.New("a still world does not wait")
 func newStill(t testing.TB, s settings) *still {
 	t.Helper()
 	w := &still{at: instant{mono: 1, wall: 1_700_000_000_000_000_000}}
-	w.engine = newEngine(t, s, w, func() instant { return w.at })
+	w.engine, w.target = newEngine(t, s, w, func() instant { return w.at })
 	w.schedule.start(w.at.mono)
 	return w
 }
