@@ -119,7 +119,7 @@ func (d *demo) run(ctx context.Context) error {
 	var p *probe.Pinger
 	err := n.Near.Do(func() (err error) {
 		p, err = probe.New(probe.Config{
-			Target:    n.HostIP,
+			Targets:   probe.Hosts(n.HostIP),
 			Interface: "eth0",
 			Count:     demoReplies + 1,
 			Interval:  200 * time.Millisecond,

@@ -33,7 +33,8 @@ type env struct {
 	status      <-chan os.Signal
 	release     func()
 
-	exit int // set by subcommands that end without an error
+	exit    int  // set by subcommands that end without an error
+	gateway bool // set by those that have --gateway, for hints
 }
 
 func newEnv() *env {
@@ -106,13 +107,18 @@ func outputError(err error) error {
 // errSaid is an error that was told already.
 var errSaid = errors.New("said")
 
-// explain puts an error on one line and adds what would help.
+// explain puts an error on one line and adds what would help, in one pair of
+// parentheses with what the error says itself in some.
 func (e *env) explain(err error) string {
 	text := strings.Join(strings.Fields(err.Error()), " ")
-	if hint := e.hint(err); hint != "" {
-		text += " (" + hint + ")"
+	hint := e.hint(err)
+	if hint == "" {
+		return text
 	}
-	return text
+	if open, ok := strings.CutSuffix(text, ")"); ok && strings.Contains(open, " (") {
+		return open + "; " + hint + ")"
+	}
+	return text + " (" + hint + ")"
 }
 
 // usageError is a wrong use of flags or arguments.

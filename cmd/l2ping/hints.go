@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +14,14 @@ import (
 	"github.com/l2ping/l2ping/probe"
 )
 
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // hint says what would help against an error, if the error's own text does not.
 func (e *env) hint(err error) string {
 	var (
 		lack    *l2.NoHardwareError
 		setting *l2.SetHardwareError
+		noRoute *l2.NoRouteError
 	)
 	switch {
 	case errors.As(err, &setting) && errors.Is(err, unix.EPERM):
@@ -28,6 +32,20 @@ func (e *env) hint(err error) string {
 		return fmt.Sprintf("needs CAP_NET_RAW: run as root, or setcap cap_net_raw,cap_bpf+ep %s; in a container, --cap-add NET_RAW", e.executable)
 	case errors.Is(err, probe.ErrBroadcast):
 		return "-b pings it all the same"
+	case errors.Is(err, l2.ErrLocal):
+		return "-i lo pings it"
+	case errors.Is(err, l2.ErrNoAddress):
+		return "-S does"
+	case errors.Is(err, l2.ErrNoZone):
+		return "-i names it, or %IFACE behind the address"
+	case errors.As(err, &noRoute) && (!e.gateway || noRoute.Interface == "lo"):
+		return ""
+	case noRoute != nil && (noRoute.Destination.IsMulticast() || noRoute.Destination == limitedBroadcast):
+		return "-i says on which link"
+	case noRoute != nil && noRoute.Interface == "":
+		return "-i and --gateway force one"
+	case noRoute != nil:
+		return "--gateway forces it"
 	case errors.Is(err, probe.ErrNoStamps):
 		return "--timestamps auto takes the best that there is"
 	}

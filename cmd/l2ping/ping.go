@@ -5,10 +5,13 @@ package main
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"math"
+	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +30,14 @@ type pingFlags struct {
 	interval, deadline, timeout duration
 	count, size, ttl, tos, id   uint64
 	pattern                     pattern
-	mayFragment                 bool
+	pmtu                        probe.PMTU
+	dscp                        uint8
+	gateway                     netip.Addr
+	srcMAC, dstMAC              frame.MAC
+	vlans                       []frame.VLAN
+	mark                        uint64
+	targets                     string
+	enough                      uint64
 	broadcast                   bool
 	filter                      bpf.Mode
 	timestamps                  probe.Timestamps
@@ -37,25 +47,28 @@ type pingFlags struct {
 	flood, adaptive, spin                                 bool
 	histogram                                             string
 	numeric, quiet, verbose, printTime, outstanding, json bool
-	v4, budget                                            bool
+	v4, v6, budget                                        bool
 }
 
 // newPing is the root command.
 func newPing(e *env) *cobra.Command {
 	f := &pingFlags{}
 	cmd := &cobra.Command{
-		Use:   "l2ping [flags] HOST",
+		Use:   "l2ping [flags] HOST...",
 		Short: "Ping over one interface at layer 2, and measure the wire",
-		Long: `l2ping pings a host over the one interface that you name. Every probe is stamped
+		Long: `l2ping pings hosts over the one interface that you name. Every probe is stamped
 by the kernel where it leaves the driver and where its reply comes in, so the time
 is the wire's: neither your program's nor that of finding the next hop's MAC.
+A HOST is a name, an address, a CIDR block, or a range as 192.0.2.10-192.0.2.20.
 Needs CAP_NET_RAW; try "l2ping demo" first, which touches no network.`,
 		Example: `  sudo l2ping -i eth0 8.8.8.8
   sudo l2ping -i eth0 -c 100 -d 10ms -q 192.0.2.1
+  sudo l2ping -i eth0 -c 1 -q 192.0.2.0/24 2001:db8::1
+  sudo l2ping -i eth0 --vlan 100 -S 192.0.2.7 --gateway 192.0.2.1 8.8.8.8
   l2ping route -i eth1 8.8.8.8`,
-		Args: oneHost,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return e.ping(cmd, f, args[0])
+			return e.ping(cmd, f, args)
 		},
 	}
 	f.add(cmd)
@@ -77,18 +90,27 @@ func (f *pingFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.adaptive, "adaptive", "A", false, "send as replies come back")
 	number(&f.preload, "preload", "l", "send so many `probes` without waiting for replies (1)", 1, probe.MaxPreload)
 	number(&f.size, "size", "s", "data `bytes` (56)", 0, frame.MaxEchoData)
-	number(&f.ttl, "ttl", "t", "time to live in `hops` (64)", 1, 255)
-	number(&f.tos, "tos", "Q", "type of service `byte`: DSCP and ECN (0)", 0, 255)
-	fl.VarP(&choice[bool]{value: &f.mayFragment, parse: parsePMTU, words: "do, want and dont"}, "pmtudisc", "M", "set the don't fragment bit or not: `mode` do, want or dont (want)")
+	number(&f.ttl, "ttl", "t", "time to live, or hop limit, in `hops` (64)", 1, 255)
+	number(&f.tos, "tos", "Q", "type of service, or traffic class, `byte`: DSCP and ECN (0)", 0, 255)
+	fl.Var(&parsed[uint8]{value: &f.dscp, parse: parseDSCP}, "dscp", "the same by the `name` of its code point: ef, af41, cs6, le ...")
+	fl.VarP(&choice[probe.PMTU]{value: &f.pmtu, parse: parsePMTU, words: "do, want and dont"}, "pmtudisc", "M", "the `policy` above the MTU: do refuses, want fragments, dont lets routers fragment too (want)")
 	fl.VarP(&f.pattern, "pattern", "p", "fill the data with these `hex` bytes")
 	number(&f.id, "id", "e", "ICMP `identifier` (random)", 0, math.MaxUint16)
 	fl.BoolVarP(&f.numeric, "numeric", "n", false, "look up no names")
-	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the summary alone")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the summary alone; of several hosts a line for each")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "tell the path, the filter and the stamps, and why")
 	fl.BoolVarP(&f.printTime, "print-time", "D", false, "print the wall clock ahead of each line")
 	fl.BoolVarP(&f.outstanding, "outstanding", "O", false, "tell of a probe without an answer when the next one leaves")
 	fl.BoolVarP(&f.broadcast, "broadcast", "b", false, "allow a broadcast address")
 	fl.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 alone")
+	fl.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 alone")
+	fl.StringVar(&f.targets, "targets", "", "more hosts from this `file`, one a line, # for comments; - is standard input")
+	number(&f.enough, "enough", "x", "with several hosts: exit 0 as soon as so many `hosts` have answered", 1, maxTargets)
+	fl.Var(&parsed[[]frame.VLAN]{value: &f.vlans, parse: parseVLANs}, "vlan", "802.1Q `tags` to send and to want back, outer first: VID[.PCP][,VID[.PCP]]")
+	fl.Var(&parsed[netip.Addr]{value: &f.gateway, parse: parseAddr}, "gateway", "the next hop, whatever routing says: an `address`")
+	fl.Var(&parsed[frame.MAC]{value: &f.dstMAC, parse: parseMAC}, "dst-mac", "the `MAC` that frames go to, in place of the next hop's")
+	fl.Var(&parsed[frame.MAC]{value: &f.srcMAC, parse: parseMAC}, "src-mac", "the `MAC` that frames come from, in place of the interface's")
+	number(&f.mark, "mark", "", "the firewall `mark` that policy routing goes by", 0, math.MaxUint32)
 	fl.Var(&choice[bpf.Mode]{value: &f.filter, parse: bpf.ParseMode, words: "auto, ebpf and classic"}, "filter", "which `filter` to load: auto, ebpf or classic (auto)")
 	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps, words: "auto, hardware, driver, sched and user"}, "timestamps", "which `stamps` to use: auto, hardware, driver, sched or user (auto)")
 	fl.BoolVar(&f.setHardware, "set-hardware-timestamps", false, "have the NIC stamp all frames until the end; needs CAP_NET_ADMIN")
@@ -103,20 +125,25 @@ func (s *sourceFlags) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVarP(&s.name, "interface", "i", "", "`interface` to use (the kernel's choice)")
 	fl.StringVarP(&s.other, "from", "I", "", "the same, or the source `address`, and by it the interface")
+	fl.VarP(&parsed[netip.Addr]{value: &s.source, parse: parseAddr}, "source", "S", "source `address`; one that is not this host's is answered for on the interface")
+	fl.StringVar(&s.netns, "netns", "", "the network `namespace` to work in: a name, a PID or a path")
 }
 
-// parsePMTU reads ping's -M; the result says whether routers may fragment.
-func parsePMTU(s string) (bool, error) {
+// parsePMTU reads ping's -M.
+func parsePMTU(s string) (probe.PMTU, error) {
 	switch s {
-	case "do", "want":
-		return false, nil
+	case "do":
+		return probe.PMTUDo, nil
+	case "want":
+		return probe.PMTUWant, nil
 	case "dont":
-		return true, nil
+		return probe.PMTUDont, nil
 	}
-	return false, errors.New("unknown word")
+	return 0, errors.New("unknown word")
 }
 
-// config turns the flags into what probe asks for.
+// config turns the flags into what probe asks for. It has to be called in the
+// network namespace of the interface.
 func (f *pingFlags) config(cmd *cobra.Command) (probe.Config, error) {
 	ifname, source, err := f.source.resolve()
 	if err != nil {
@@ -125,14 +152,20 @@ func (f *pingFlags) config(cmd *cobra.Command) (probe.Config, error) {
 	cfg := probe.Config{
 		Interface:   ifname,
 		Source:      source,
+		Gateway:     f.gateway,
+		Mark:        uint32(f.mark),
+		SrcMAC:      f.srcMAC,
+		DstMAC:      f.dstMAC,
+		VLANs:       f.vlans,
 		Count:       f.count,
+		Enough:      int(f.enough),
 		Deadline:    time.Duration(f.deadline),
 		Interval:    time.Duration(f.interval),
 		Timeout:     time.Duration(f.timeout),
 		Pattern:     f.pattern,
 		TTL:         uint8(f.ttl),
 		TOS:         uint8(f.tos),
-		MayFragment: f.mayFragment,
+		PMTU:        f.pmtu,
 		Broadcast:   f.broadcast,
 		Filter:      f.filter,
 		Timestamps:  f.timestamps,
@@ -149,6 +182,12 @@ func (f *pingFlags) config(cmd *cobra.Command) (probe.Config, error) {
 	if cmd.Flags().Changed("id") {
 		cfg.ID = new(uint16(f.id))
 	}
+	if cmd.Flags().Changed("dscp") {
+		if cmd.Flags().Changed("tos") {
+			return probe.Config{}, errors.New("-Q and --dscp: both set the type of service byte")
+		}
+		cfg.TOS = f.dscp << 2
+	}
 	return cfg, nil
 }
 
@@ -158,31 +197,52 @@ type renderer interface {
 }
 
 // ping is the root command's work.
-func (e *env) ping(cmd *cobra.Command, f *pingFlags, host string) error {
-	cfg, err := f.config(cmd)
+func (e *env) ping(cmd *cobra.Command, f *pingFlags, hosts []string) error {
+	e.gateway = true
+	if len(hosts) == 0 && f.targets == "" {
+		return usageError(cmd, errNoHost)
+	}
+	// Names are looked up here, whatever namespace is pinged in.
+	only, err := familyOf(f.v4, f.v6, &f.source)
 	if err != nil {
 		return err
 	}
-	if cfg.Target, err = lookUp(cmd.Context(), host); err != nil {
+	to, err := e.findTargets(cmd.Context(), hosts, f.targets, only)
+	if err != nil {
 		return err
 	}
 	var log *histogramFile
-	if cmd.Flags().Changed("histogram") {
-		if log, err = createHistogram(f.histogram); err != nil {
+	var cfg probe.Config
+	var p *probe.Pinger
+	err = f.source.inNetns(func() error {
+		if cfg, err = f.config(cmd); err != nil {
 			return err
 		}
-	}
-	p, err := probe.New(cfg)
+		if err = e.leaveOut(to, cfg.Interface); err != nil {
+			return err
+		}
+		cfg.Targets = to.list
+		if cfg.Enough > len(to.list) {
+			return fmt.Errorf("-x %d: of hosts there are %d", cfg.Enough, len(to.list))
+		}
+		if cmd.Flags().Changed("histogram") {
+			if log, err = createHistogram(f.histogram); err != nil {
+				return err
+			}
+		}
+		p, err = probe.New(cfg)
+		return err
+	})
 	if err != nil {
 		return errors.Join(err, log.close())
 	}
 	out := bufio.NewWriterSize(e.stdout, 1<<16)
 	var r renderer
 	if f.json {
-		r = render.NewJSON(out, host)
+		r = render.NewJSON(out, to.name)
 	} else {
 		r = render.NewText(out, e.stderr, render.TextOptions{
-			Target:      host,
+			Target:      to.name,
 			Numeric:     f.numeric,
 			Quiet:       f.quiet,
 			Verbose:     f.verbose,
@@ -193,17 +253,38 @@ func (e *env) ping(cmd *cobra.Command, f *pingFlags, host string) error {
 			Flood:       f.flood,
 			Columns:     columns(e.stdout),
 			Adaptive:    cfg.Adaptive,
+			Several:     len(to.list),
 		})
 	}
 	defer e.showStatus(p)()
 	finish := log.follow(p.Statistics)
-	err = show(p.Run(cmd.Context()), r, out)
+	v := &verdict{renderer: r, cfg: &cfg}
+	err = show(p.Run(cmd.Context()), v, out)
 	if err = errors.Join(err, finish(), log.close()); err != nil {
 		return err
 	}
-	s := p.Statistics()
-	e.exit = status(&s, &cfg)
+	e.exit = v.status()
 	return nil
+}
+
+// leaveOut takes out of blocks and ranges what was hardly meant, this host's own
+// addresses, and says so. On lo they were.
+func (e *env) leaveOut(t *targets, ifname string) error {
+	if ifname == "lo" || !t.blocks {
+		return nil
+	}
+	own, err := ownAddresses()
+	if err != nil {
+		return err
+	}
+	out := t.leaveOut(own)
+	switch {
+	case len(t.list) == 0:
+		return fmt.Errorf("no host is left: %s (-i lo pings this host's own)", strings.Join(out, ", "))
+	case len(out) > 0:
+		_, err = fmt.Fprintf(e.stderr, "l2ping: left out: %s\n", strings.Join(out, ", "))
+	}
+	return outputError(err)
 }
 
 // show renders the events of a run, and writes once for those that come

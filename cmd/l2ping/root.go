@@ -3,7 +3,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -45,9 +44,9 @@ Examples:
 func oneHost(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return usageError(cmd, errors.New("no host given"))
+		return usageError(cmd, errNoHost)
 	case len(args) > 1:
-		return usageError(cmd, fmt.Errorf("more than one host given (%s, %s): several are not supported so far", args[0], args[1]))
+		return usageError(cmd, fmt.Errorf("more than one host given (%s, %s)", args[0], args[1]))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -22,8 +23,8 @@ import (
 // no value. What is not listed is an error.
 var documented = map[string]map[string]check{
 	"start": {
-		"version!": integer, "interface!": text, "target!": text, "address!": address, "source!": address,
-		"source_mac!": mac, "next_hop!": object(map[string]check{
+		"version!": integer, "interface!": text, "target!": text, "address!": address, "source": address,
+		"source_mac": mac, "next_hop": object(map[string]check{
 			"address!": address, "mac": mac, "resolve_ns": integer,
 			"state": oneOf("reachable", "permanent", "stale", "delay", "probe", "noarp", "failed", "incomplete"),
 			"how!":  oneOf("neighbor table", "arp", "ndp", "override", "none"),
@@ -34,7 +35,7 @@ var documented = map[string]map[string]check{
 	"sent": {"address!": address, "seq!": positive},
 	"reply": {
 		"address!": address, "seq!": positive, "state": oneOf("replied", "late", "duplicate", "reordered"),
-		"from!": address, "from_mac!": mac, "ttl!": integer, "tos!": integer, "vlan": integer, "bytes!": positive,
+		"from!": address, "from_mac": mac, "ttl": integer, "tos": integer, "vlan": integer, "bytes": positive,
 		"rtt_ns!": positive, "rtt_source!": oneOf("hardware", "driver", "sched", "user"),
 		"budget": object(map[string]check{
 			"send_ns": integer, "queue_ns": integer, "wire_ns": positive, "receive_ns": integer,
@@ -48,7 +49,7 @@ var documented = map[string]map[string]check{
 	},
 	"lost": {"address!": address, "seq!": positive},
 	"summary": {
-		"address!": address, "sent!": integer, "received!": integer, "lost!": integer, "late!": integer,
+		"address": address, "sent!": integer, "received!": integer, "lost!": integer, "late!": integer,
 		"duplicates!": integer, "reordered!": integer, "errors!": integer, "corrupted!": integer,
 		"rejected": integer, "loss_ratio": ratio, "duration_ns!": integer,
 		"rtt_ns": object(map[string]check{
@@ -69,12 +70,26 @@ var documented = map[string]map[string]check{
 	},
 }
 
-// additions are keys that came since; readers ignore those they do not know.
+// additions are keys and events that came since; readers ignore those they do not
+// know.
 var additions = map[string]map[string]check{
-	"start": {"filter_reason": text, "timestamps_reason": text},
-	"reply": {"truncated": yes, "wrong_byte": integer, "clock_stepped": yes},
+	"start": {
+		"filter_reason": text, "timestamps_reason": text, "owner": text,
+		"vlan": integer, "vlan_priority": positive, "inner_vlan": integer, "inner_vlan_priority": positive,
+	},
+	"reply": {
+		"truncated": yes, "wrong_byte": integer, "clock_stepped": yes, "other_member": yes,
+		"vlan_priority": positive, "inner_vlan": integer, "inner_vlan_priority": positive,
+		"broadcast": yes, "router": yes, "solicited": yes, "override": yes, "also_for": address,
+	},
 	"error": {"reason": text, "late": yes},
+	"change": {
+		"address!": address, "what!": oneOf("neighbor", "path"), "next_hop": address, "mac": mac, "old_mac": mac,
+		"source": address, "mtu": positive, "reason": text,
+	},
+	"conflict": {"address!": address, "macs!": macs},
 	"summary": {
+		"targets": positive, "answered": integer, "more_replies": positive, "other_member": positive, "conflicts": positive,
 		"late_errors!": integer, "skipped!": integer, "send_retries!": integer,
 		"pdv_ns": integer, "stamps_lost!": integer, "clock_steps!": integer,
 	},
@@ -148,6 +163,19 @@ func mac(value any) error {
 	return err
 }
 
+func macs(value any) error {
+	list, _ := value.([]any)
+	if len(list) < 2 {
+		return fmt.Errorf("%v is not several MACs", value)
+	}
+	for _, v := range list {
+		if err := mac(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 var digits = regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
 
 func integer(value any) error {
@@ -206,10 +234,11 @@ func decodeEvent(line string) (map[string]any, error) {
 
 func checkEvent(e map[string]any) error {
 	name, _ := e["event"].(string)
-	keys := maps.Clone(documented[name])
-	if keys == nil {
+	if documented[name] == nil && additions[name] == nil {
 		return fmt.Errorf("no event %q", name)
 	}
+	keys := make(map[string]check)
+	maps.Copy(keys, documented[name])
 	maps.Copy(keys, additions[name])
 	keys["event!"] = text
 	keys["time!"] = func(value any) error {
@@ -221,19 +250,51 @@ func checkEvent(e map[string]any) error {
 	if err := checkKeys(e, keys); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	together := func(keys ...string) (some bool, err error) {
+		for i, key := range keys {
+			_, there := e[key]
+			if i > 0 && there != some {
+				return false, fmt.Errorf("%s: of %s some are there and some are not", name, strings.Join(keys, ", "))
+			}
+			some = there
+		}
+		return some, nil
+	}
+	has := func(key string) bool { _, ok := e[key]; return ok }
+	var network, neighbor, path, overAll, echo bool
+	var errs [5]error
+	network, errs[0] = together("from", "icmp_type", "icmp_code")
+	neighbor, errs[1] = together("mac", "old_mac")
+	path, errs[2] = together("source", "mtu")
+	overAll, errs[3] = together("targets", "answered")
+	echo, errs[4] = together("ttl", "tos", "bytes")
+	switch name {
 	// An error is the network's, with its type, or this host's, with a reason.
-	_, reason := e["reason"]
-	_, from := e["from"]
-	_, kind := e["icmp_type"]
-	_, code := e["icmp_code"]
-	if name == "error" && (reason == from || kind != from || code != from) {
-		return fmt.Errorf("error: neither the network's nor this host's")
+	case "error":
+		if errs[0] != nil || has("reason") == network {
+			return fmt.Errorf("error: neither the network's nor this host's: %w", errors.Join(errs[0]))
+		}
+	case "change":
+		if err := errors.Join(errs[1], errs[2]); err != nil {
+			return err
+		}
+		if isNeighbor := e["what"] == "neighbor"; isNeighbor != neighbor || !isNeighbor && path == has("reason") {
+			return fmt.Errorf("change: what?")
+		}
+	case "summary":
+		if errs[3] != nil || overAll == has("address") {
+			return fmt.Errorf("summary: of one, or of all: %w", errors.Join(errs[3]))
+		}
+	case "reply":
+		if errs[4] != nil || echo && (has("broadcast") || has("solicited")) {
+			return fmt.Errorf("reply: neither an echo nor a neighbor's: %w", errors.Join(errs[4]))
+		}
 	}
 	return nil
 }
 
-// decodeEvents decodes a whole run: start comes first, with the version, and
-// summary last.
+// decodeEvents decodes a whole run: of each target start comes first, with the
+// version, and summary last; of several targets a summary over all ends it.
 func decodeEvents(out string) ([]map[string]any, error) {
 	var events []map[string]any
 	for line := range strings.Lines(out) {
@@ -246,27 +307,61 @@ func decodeEvents(out string) ([]map[string]any, error) {
 		}
 		events = append(events, e)
 	}
-	for i, e := range events {
-		if (i == 0) != (e["event"] == "start") || (i == len(events)-1) != (e["event"] == "summary") {
-			return nil, fmt.Errorf("event %d of %d is %v", i+1, len(events), e["event"])
-		}
-	}
 	if len(events) == 0 || events[0]["version"] != json.Number("1") {
 		return nil, fmt.Errorf("no start, or of another version:\n%s", out)
 	}
-	return events, checkSums(events)
+	last := events[len(events)-1]
+	of := make(map[any][]map[string]any)
+	for i, e := range events {
+		a := e["address"]
+		if a == nil && i < len(events)-1 {
+			return nil, fmt.Errorf("event %d of %d is of no target: %v", i+1, len(events), e)
+		}
+		if a != nil {
+			of[a] = append(of[a], e)
+		}
+	}
+	several := last["address"] == nil
+	if several != (len(of) > 1) || several && last["targets"] != json.Number(fmt.Sprint(len(of))) {
+		return nil, fmt.Errorf("%d targets, and the last event is %v", len(of), last)
+	}
+	for a, list := range of {
+		if err := checkRun(list, len(of)); err != nil {
+			return nil, fmt.Errorf("%v: %w", a, err)
+		}
+	}
+	if several {
+		if err := checkSums(events, len(of)); err != nil {
+			return nil, fmt.Errorf("all: %w", err)
+		}
+	}
+	return events, nil
+}
+
+// checkRun checks the events of one target.
+func checkRun(events []map[string]any, targets int) error {
+	for i, e := range events {
+		if (i == 0) != (e["event"] == "start") || (i == len(events)-1) != (e["event"] == "summary") {
+			return fmt.Errorf("event %d of %d is %v", i+1, len(events), e["event"])
+		}
+	}
+	return checkSums(events, targets)
 }
 
 // checkSums compares the summary's counts with the events: each probe ends
 // once, as replied, lost or error, or is still out.
-func checkSums(events []map[string]any) error {
+func checkSums(events []map[string]any, targets int) error {
 	sum := events[len(events)-1]
 	seen := make(map[string]int)
+	answered := make(map[any]bool)
 	for _, e := range events {
 		switch name := e["event"].(string); {
 		case name == "reply":
 			state, _ := e["state"].(string)
 			seen[state]++
+			if state != "" {
+				answered[e["address"]] = true
+			}
 		case name == "error" && e["late"] == true:
 			seen["late error"]++
 		case name == "error" && e["icmp_type"] == json.Number("5"): // a redirect is news
@@ -274,14 +369,15 @@ func checkSums(events []map[string]any) error {
 			seen[name]++
 		}
 	}
-	if err := checkTimes(events); err != nil {
-		return err
-	}
 	if sum["events_dropped"] != json.Number("0") {
 		return fmt.Errorf("events were dropped: %v", sum)
 	}
+	more := 0
+	if n, ok := sum["more_replies"]; ok {
+		more = int(count(n))
+	}
 	for key, want := range map[string]int{
-		"received": seen["replied"] + seen["reordered"], "late": seen["late"], "reordered": seen["reordered"],
+		"received": seen["replied"] + seen["reordered"] - more, "late": seen["late"], "reordered": seen["reordered"],
 		"duplicates": seen["duplicate"], "corrupted": seen[""], "lost": seen["lost"], "errors": seen["error"],
 		"late_errors": seen["late error"],
 	} {
@@ -289,8 +385,18 @@ func checkSums(events []map[string]any) error {
 			return fmt.Errorf("summary: %s is %v, and %d such events came", key, sum[key], want)
 		}
 	}
-	return nil
+	if n, ok := sum["answered"]; ok && n != json.Number(fmt.Sprint(len(answered))) {
+		return fmt.Errorf("summary: %v have answered, and replies came from %d", n, len(answered))
+	}
+	if targets > coarseFrom && sum["address"] != nil {
+		return nil // of each of that many, little is kept
+	}
+	return checkTimes(events)
 }
+
+// coarseFrom is the number of targets beyond which the times of each are kept
+// coarsely.
+const coarseFrom = 64
 
 // checkTimes works the summary's times out of the replies'.
 func checkTimes(events []map[string]any) error {

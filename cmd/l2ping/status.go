@@ -32,10 +32,38 @@ func (e *env) showStatus(p *probe.Pinger) (end func()) {
 	}
 }
 
-// status is the exit status of a run.
-func status(s *probe.Statistics, cfg *probe.Config) int {
-	answered := s.Received + s.Late
-	if answered == 0 || cfg.Count > 0 && cfg.Deadline > 0 && answered < cfg.Count {
+// A verdict is a renderer that works out the exit status of a run from its
+// summaries, and passes all events on.
+type verdict struct {
+	renderer
+	cfg      *probe.Config
+	answered int // how many targets have given an answer
+	few      int // how many have answered fewer probes than were asked for
+}
+
+func (v *verdict) Event(e *probe.Event) error {
+	if e.Kind == probe.Summary {
+		s := e.Statistics
+		if e.Address.IsValid() && s.Received+s.Late < v.cfg.Count {
+			v.few++
+		}
+		if e.Address.IsValid() && s.Received+s.Late > 0 {
+			v.answered++
+		}
+	}
+	return v.renderer.Event(e)
+}
+
+// status is the exit status: of several targets each has to have answered, or as
+// many as were asked for; and where there is a deadline too, each of them the
+// whole count, as in ping.
+func (v *verdict) status() int {
+	c := v.cfg
+	want := len(c.Targets)
+	if c.Enough > 0 {
+		want = c.Enough
+	}
+	if v.answered < want || c.Enough == 0 && c.Deadline > 0 && v.few > 0 {
 		return exitNoReply
 	}
 	return exitOK

@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/l2ping/l2ping/l2/frame"
 )
 
 // duration is a flag's value: a Go duration, or seconds as a plain number.
@@ -118,4 +122,92 @@ func (c *choice[T]) Set(s string) error {
 	}
 	*c.value, c.text = v, s
 	return nil
+}
+
+// parsed is a flag's value: whatever parse makes of it.
+type parsed[T any] struct {
+	value *T
+	parse func(string) (T, error)
+	text  string
+}
+
+func (p *parsed[T]) String() string { return p.text }
+
+func (*parsed[T]) Type() string { return "value" }
+
+func (p *parsed[T]) Set(s string) error {
+	v, err := p.parse(s)
+	if err != nil {
+		return err
+	}
+	*p.value, p.text = v, s
+	return nil
+}
+
+func parseAddr(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Addr{}, errors.New("not an IP address")
+	}
+	return a.Unmap(), nil
+}
+
+func parseMAC(s string) (frame.MAC, error) {
+	m, err := frame.ParseMAC(s)
+	switch {
+	case err != nil:
+		return frame.MAC{}, errors.New("not a MAC address such as 02:00:5e:00:53:01")
+	case m.IsZero():
+		return frame.MAC{}, errors.New("the zero address is nobody's")
+	}
+	return m, nil
+}
+
+// parseVLANs reads VID[.PCP][,VID[.PCP]], outer first. The outer of two tags is
+// a provider's (IEEE 802.1ad).
+func parseVLANs(s string) ([]frame.VLAN, error) {
+	parts := strings.Split(s, ",")
+	if len(parts) > frame.MaxVLANs {
+		return nil, fmt.Errorf("more than %d tags", frame.MaxVLANs)
+	}
+	var tags []frame.VLAN
+	for i, part := range parts {
+		id, priority, withPriority := strings.Cut(part, ".")
+		vid, err := strconv.ParseUint(id, 10, 16)
+		if err != nil || vid > 4094 {
+			return nil, fmt.Errorf("%q: a VLAN id is a number from 0 to 4094", part)
+		}
+		var pcp uint64
+		if withPriority {
+			if pcp, err = strconv.ParseUint(priority, 10, 8); err != nil || pcp > 7 {
+				return nil, fmt.Errorf("%q: a priority is a number from 0 to 7", part)
+			}
+		}
+		tag := frame.VLAN{Type: frame.EtherTypeVLAN, TCI: uint16(pcp<<13 | vid)}
+		if i < len(parts)-1 {
+			tag.Type = frame.EtherTypeQinQ
+		}
+		tags = append(tags, tag)
+	}
+	return tags, nil
+}
+
+// dscpNames are the code points of RFC 2474, 2597, 3246, 5865 and 8622.
+var dscpNames = map[string]uint8{
+	"be": 0, "df": 0, "le": 1, "ef": 46, "va": 44, "voice-admit": 44,
+	"cs0": 0, "cs1": 8, "cs2": 16, "cs3": 24, "cs4": 32, "cs5": 40, "cs6": 48, "cs7": 56,
+	"af11": 10, "af12": 12, "af13": 14, "af21": 18, "af22": 20, "af23": 22,
+	"af31": 26, "af32": 28, "af33": 30, "af41": 34, "af42": 36, "af43": 38,
+}
+
+// parseDSCP reads a code point by name or number.
+func parseDSCP(s string) (uint8, error) {
+	if v, ok := dscpNames[strings.ToLower(s)]; ok {
+		return v, nil
+	}
+	v, err := strconv.ParseUint(s, 0, 8)
+	if err != nil || v > 63 {
+		return 0, errors.New("not a code point such as ef, af41, cs6, le, or 0 to 63")
+	}
+	return uint8(v), nil
 }

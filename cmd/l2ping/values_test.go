@@ -3,8 +3,13 @@
 package main
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/l2ping/l2ping/l2/frame"
 )
 
 func TestParseDuration(t *testing.T) {
@@ -69,10 +74,142 @@ func TestPattern(t *testing.T) {
 	}
 }
 
+func TestParseAddr(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"192.0.2.1", "192.0.2.1"}, {"::ffff:192.0.2.1", "192.0.2.1"}, {"2001:DB8::1", "2001:db8::1"},
+		{"fe80::1%eth0", "fe80::1%eth0"},
+		{"", ""}, {"192.0.2", ""}, {"192.0.2.01", ""}, {"192.0.2.1/24", ""}, {"here.example", ""},
+	} {
+		got, err := parseAddr(tt.text)
+		if err == nil && got.String() != tt.want || (err != nil) != (tt.want == "") {
+			t.Errorf("%q: %v, %v; want %s", tt.text, got, err, tt.want)
+		}
+	}
+}
+
+func TestParseMAC(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"02:00:5e:00:53:01", "02:00:5e:00:53:01"}, {"02-00-5E-00-53-01", "02:00:5e:00:53:01"},
+		{"ff:ff:ff:ff:ff:ff", "ff:ff:ff:ff:ff:ff"},
+		{"00:00:00:00:00:00", ""}, {"02:00:5e:00:53", ""}, {"02:00:5e:00:53:01:02:03", ""}, {"", ""}, {"eth0", ""},
+	} {
+		got, err := parseMAC(tt.text)
+		if err == nil && got.String() != tt.want || (err != nil) != (tt.want == "") {
+			t.Errorf("%q: %v, %v; want %s", tt.text, got, err, tt.want)
+		}
+	}
+}
+
+func TestParseVLANs(t *testing.T) {
+	const q, ad = frame.EtherTypeVLAN, frame.EtherTypeQinQ
+	for _, tt := range []struct {
+		text string
+		want []frame.VLAN // nil: an error
+	}{
+		{"100", []frame.VLAN{{Type: q, TCI: 100}}},
+		{"0.7", []frame.VLAN{{Type: q, TCI: 7 << 13}}},
+		{"4094.0", []frame.VLAN{{Type: q, TCI: 4094}}},
+		{"200.3,100", []frame.VLAN{{Type: ad, TCI: 3<<13 | 200}, {Type: q, TCI: 100}}},
+		{"0100", []frame.VLAN{{Type: q, TCI: 100}}},
+		{"", nil}, {"4095", nil}, {"-1", nil}, {"+1", nil}, {"1.8", nil}, {"1.-1", nil}, {"1.", nil}, {".1", nil},
+		{"1,", nil}, {",1", nil}, {"1,2,3", nil}, {"1, 2", nil}, {"0x10", nil}, {"1.1.1", nil},
+	} {
+		got, err := parseVLANs(tt.text)
+		if !slices.Equal(got, tt.want) || (err != nil) != (tt.want == nil) {
+			t.Errorf("%q: %v, %v; want %v", tt.text, got, err, tt.want)
+		}
+	}
+}
+
+// What is read as tags is one or two of them, and their text is the same again.
+func FuzzParseVLANs(f *testing.F) {
+	for _, s := range []string{"100", "200.3,100", "0", "4095", "1.8", ",", "1,2,3"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		tags, err := parseVLANs(text)
+		if err != nil {
+			if tags != nil {
+				t.Errorf("%q: %v and %v", text, tags, err)
+			}
+			return
+		}
+		words := make([]string, len(tags))
+		for i, tag := range tags {
+			words[i] = tag.String()
+			if tag.ID() > 4094 || tag.Priority() > 7 || tag.DropEligible() {
+				t.Errorf("%q: %v", text, tag)
+			}
+		}
+		again, err := parseVLANs(strings.Join(words, ","))
+		if len(tags) == 0 || len(tags) > frame.MaxVLANs || err != nil || !slices.Equal(again, tags) {
+			t.Errorf("%q: %v, and that again is %v, %v", text, tags, again, err)
+		}
+	})
+}
+
+func TestParseDSCP(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		want uint8
+		ok   bool
+	}{
+		{"ef", 46, true}, {"EF", 46, true}, {"cs6", 48, true}, {"le", 1, true}, {"be", 0, true},
+		{"0", 0, true}, {"63", 63, true}, {"0x2e", 46, true},
+		{"64", 0, false}, {"-1", 0, false}, {"", 0, false}, {"af44", 0, false}, {"cs8", 0, false},
+	} {
+		got, err := parseDSCP(tt.text)
+		if got != tt.want || (err == nil) != tt.ok {
+			t.Errorf("%q: %d, %v; want %d, %t", tt.text, got, err, tt.want, tt.ok)
+		}
+	}
+	// RFC 2597, section 6: class x has afx1 to afx3 at 8x+2, 8x+4 and 8x+6.
+	for class := uint8(1); class <= 4; class++ {
+		for drop := uint8(1); drop <= 3; drop++ {
+			name := "af" + string('0'+rune(class)) + string('0'+rune(drop))
+			if got, err := parseDSCP(name); err != nil || got != 8*class+2*drop {
+				t.Errorf("%s: %d, %v", name, got, err)
+			}
+		}
+	}
+}
+
+func TestFamilyOf(t *testing.T) {
+	for _, tt := range []struct {
+		v4, v6        bool
+		source, other string
+		want          family // empty: an error
+	}{
+		{want: anyFamily},
+		{v4: true, want: onlyIPv4},
+		{v6: true, want: onlyIPv6},
+		{v4: true, v6: true},
+		{source: "192.0.2.7", want: onlyIPv4},
+		{source: "2001:db8::7", want: onlyIPv6},
+		{other: "192.0.2.7", want: onlyIPv4},
+		{other: "::ffff:192.0.2.7", want: onlyIPv4},
+		{other: "2001:db8::7", want: onlyIPv6},
+		{other: "eth0", want: anyFamily},
+		{v4: true, other: "eth0", want: onlyIPv4},
+		{v6: true, source: "2001:db8::7", want: onlyIPv6},
+		{v6: true, source: "192.0.2.7"},
+		{v4: true, other: "2001:db8::7"},
+	} {
+		f := sourceFlags{other: tt.other}
+		if tt.source != "" {
+			f.source = netip.MustParseAddr(tt.source)
+		}
+		got, err := familyOf(tt.v4, tt.v6, &f)
+		if got != tt.want || (err != nil) != (tt.want == "") {
+			t.Errorf("%+v: %q, %v", tt, got, err)
+		}
+	}
+}
+
 // The zero values of flags are not shown as defaults.
 func TestValuesShowNothing(t *testing.T) {
 	for _, v := range []interface{ String() string }{
-		new(duration), &number{}, &pattern{}, &choice[bool]{},
+		new(duration), &number{}, &pattern{}, &choice[bool]{}, &parsed[bool]{},
 	} {
 		if s := v.String(); s != "" {
 			t.Errorf("%T: %q", v, s)

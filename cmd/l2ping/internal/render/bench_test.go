@@ -4,6 +4,7 @@ package render
 
 import (
 	"io"
+	"net/netip"
 	"testing"
 
 	"github.com/l2ping/l2ping/probe"
@@ -31,11 +32,11 @@ func perProbe(b *testing.B, r interface{ Event(*probe.Event) error }) {
 
 func BenchmarkText(b *testing.B) {
 	for name, opts := range map[string]TextOptions{
-		"plain":   {Numeric: true},
-		"verbose": {Numeric: true, Verbose: true, PrintTime: true},
+		"plain":   {Target: netip.Addr.String, Numeric: true},
+		"verbose": {Target: netip.Addr.String, Numeric: true, Verbose: true, PrintTime: true},
 	} {
 		b.Run(name, func(b *testing.B) { perProbe(b, NewText(io.Discard, io.Discard, opts)) })
 	}
 }
 
-func BenchmarkJSON(b *testing.B) { perProbe(b, NewJSON(io.Discard, "far.example")) }
+func BenchmarkJSON(b *testing.B) { perProbe(b, NewJSON(io.Discard, typed("far.example"))) }

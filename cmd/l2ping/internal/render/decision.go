@@ -9,22 +9,57 @@ import (
 	"time"
 
 	"github.com/l2ping/l2ping/arp"
+	"github.com/l2ping/l2ping/l2"
 )
 
 // Via says in a line where frames go, and how that is known: what -v and
 // `l2ping route` print.
-func Via(n arp.Neighbor) string {
+func Via(d *arp.Decision) string {
+	n := d.Neighbor
 	switch {
+	case !d.Path.NeedsNeighbor() && n.How != arp.HowOverride:
+		return fmt.Sprintf("to %s (%s)", receiver(d), noNeighbor(d.Path))
 	case !n.Known():
-		return fmt.Sprintf("via %s (no ARP reply)", n.Addr)
-	case n.How == arp.HowNone:
-		return fmt.Sprintf("to %s (broadcast)", n.MAC)
+		return fmt.Sprintf("via %s (%s)", n.Addr, silence(n.Addr))
+	case n.How == arp.HowOverride:
+		return fmt.Sprintf("via %s %s (as asked)", n.Addr, n.MAC)
 	case n.How == arp.HowTable:
 		return fmt.Sprintf("via %s %s (neighbor table, %s)", n.Addr, n.MAC, n.State)
 	case n.State != 0:
-		return fmt.Sprintf("via %s %s (arp; the neighbor table says %s)", n.Addr, n.MAC, n.State)
+		return fmt.Sprintf("via %s %s (%s; the neighbor table says %s)", n.Addr, n.MAC, n.How, n.State)
 	}
-	return fmt.Sprintf("via %s %s (arp; not in the neighbor table)", n.Addr, n.MAC)
+	return fmt.Sprintf("via %s %s (%s; not in the neighbor table)", n.Addr, n.MAC, n.How)
+}
+
+// receiver is where frames go that no neighbor is asked about.
+func receiver(d *arp.Decision) string {
+	if d.Neighbor.MAC.IsZero() {
+		return d.Path.Interface.Name
+	}
+	return d.Neighbor.MAC.String()
+}
+
+// noNeighbor says why no neighbor is asked about.
+func noNeighbor(p *l2.Path) string {
+	switch {
+	case p.Broadcast:
+		return "broadcast"
+	case p.Multicast:
+		return "multicast"
+	case p.Interface.Loopback:
+		return "loopback"
+	case p.Interface.NoLink:
+		return "no link layer: frames start at the IP header"
+	}
+	return "the interface has no ARP"
+}
+
+// silence is what came of asking for an address in vain.
+func silence(a netip.Addr) string {
+	if a.Is6() {
+		return "no neighbor advertisement"
+	}
+	return "no ARP reply"
 }
 
 // Asked says what of a decision was asked for by name.
@@ -45,27 +80,61 @@ func Route(d *arp.Decision, target string, asked Asked) string {
 	why, whence := "the kernel routes the target by it", "the kernel's choice for this route"
 	if asked.Source {
 		why, whence = "it has the source address", "as asked"
+		if p.ForeignSource {
+			why, whence = "the kernel routes the target by it", "as asked; not this host's own: l2ping answers for it"
+		}
 	}
 	if asked.Interface {
 		why = "as asked"
 	}
-	line("interface", p.Interface.Name, fmt.Sprintf("%s; %s, mac %s, mtu %d", why, p.Interface.Kind, p.Interface.MAC, p.Interface.MTU))
+	if p.Asked != nil {
+		why = fmt.Sprintf("the route of VRF %s names this member", p.Asked.Name)
+	}
+	link := ", no link layer"
+	if !p.Interface.NoLink {
+		link = ", mac " + p.Interface.MAC.String()
+	}
+	line("interface", p.Interface.Name, fmt.Sprintf("%s; %s%s, mtu %d", why, p.Interface.Kind, link, p.Interface.MTU))
+	if p.Owner.Index != p.Interface.Index {
+		line("owner", p.Owner.Name, fmt.Sprintf("%s is a part of this %s: its addresses, routes and neighbors apply, mac %s",
+			p.Interface.Name, p.Owner.Kind, p.Owner.MAC))
+	}
 	line("source", p.Source.String(), whence)
 	switch {
 	case p.Broadcast:
 		line("next hop", "everybody", "a broadcast address of "+p.Interface.Name)
+	case p.Multicast:
+		line("next hop", "the group", p.Destination.String()+" is a multicast address")
+	case p.Interface.Loopback:
+		line("next hop", p.NextHop.String(), "the target itself, an address of this host")
+	case p.Forced && p.OnLink:
+		line("next hop", p.NextHop.String(), "the target itself, as asked")
+	case p.Forced:
+		line("next hop", p.NextHop.String(), "as asked, whatever routing says")
+	case p.Assumed:
+		line("next hop", p.NextHop.String(), "the target itself: "+p.Interface.Name+" has no address, and so no route")
+	case p.Multipath && !p.OnLink:
+		line("next hop", p.NextHop.String(), "one of the gateways of "+route(p.Route, p.Table)+", by the kernel's pick on this interface")
 	case p.OnLink:
 		line("next hop", p.NextHop.String(), "the target itself: "+route(p.Route, p.Table)+" is on-link")
 	default:
 		line("next hop", p.NextHop.String(), "the gateway of "+route(p.Route, p.Table))
 	}
-	if n.Known() {
+	switch {
+	case n.Unneeded:
+		line("mac", "none", noNeighbor(p))
+	case !p.NeedsNeighbor() && n.How != arp.HowOverride:
+		line("mac", n.MAC.String(), noNeighbor(p))
+	case n.Known():
 		line("mac", n.MAC.String(), how(n))
-	} else {
+	default:
 		line("mac", "unknown", how(n))
 	}
-	if p.MTU != p.Interface.MTU {
-		line("mtu", fmt.Sprint(p.MTU), "the route's, or learnt from the path")
+	switch {
+	case p.LearntMTU == p.MTU && p.MTU < p.Interface.MTU:
+		line("mtu", fmt.Sprint(p.MTU), "learnt from a router on the way")
+	case p.MTU != p.Interface.MTU:
+		line("mtu", fmt.Sprint(p.MTU), "the route's")
 	}
 	return b.String()
 }
@@ -75,17 +144,21 @@ func how(n arp.Neighbor) string {
 	switch {
 	case n.How == arp.HowTable:
 		return fmt.Sprintf("in the kernel's neighbor table, %s", n.State)
-	case n.Known() && n.How == arp.HowNone:
-		return "broadcast"
+	case n.How == arp.HowOverride:
+		return "as asked"
 	}
 	was := "the neighbor table has no entry"
 	if n.State != 0 {
 		was = fmt.Sprintf("the neighbor table says %s", n.State)
 	}
 	if !n.Known() {
-		return was + "; no ARP reply"
+		return was + "; " + silence(n.Addr)
 	}
-	return fmt.Sprintf("%s; answered ARP in %s ms", was, ms(n.Took))
+	asked := "ARP"
+	if n.How == arp.HowNDP {
+		asked = "a neighbor solicitation"
+	}
+	return fmt.Sprintf("%s; answered %s in %s ms", was, asked, ms(n.Took))
 }
 
 // route names a route and its table.

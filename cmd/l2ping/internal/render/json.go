@@ -27,12 +27,12 @@ const jsonVersion = 1
 // spend a fifth of a CPU on encoding/json.
 type JSON struct {
 	out    io.Writer
-	target string
+	target func(netip.Addr) string
 	line   line
 }
 
-// NewJSON returns a JSON that prints to out; target is the host as typed.
-func NewJSON(out io.Writer, target string) *JSON {
+// NewJSON returns a JSON that prints to out; target says how a host was typed.
+func NewJSON(out io.Writer, target func(netip.Addr) string) *JSON {
 	return &JSON{out: out, target: target}
 }
 
@@ -44,20 +44,40 @@ func (j *JSON) Event(e *probe.Event) error {
 	switch e.Kind {
 	case probe.Start:
 		l.head("start", e)
-		j.start(e.Start)
+		j.start(e)
 	case probe.Sent:
 		l.head("sent", e)
 	case probe.Replied:
 		l.head("reply", e)
-		l.reply(&e.Reply)
+		l.reply(e)
 	case probe.Failed:
 		l.head("error", e)
-		l.failure(&e.Failure)
+		l.failure(e)
 	case probe.Lost:
 		l.head("lost", e)
 	case probe.Summary:
 		l.head("summary", e)
+		if !e.Address.IsValid() {
+			l.int("targets", e.Statistics.Targets)
+			l.int("answered", e.Statistics.Answered)
+		}
 		l.summary(e.Statistics)
+	case probe.Changed:
+		l.head("change", e)
+		l.change(e.Change)
+	case probe.Conflicted:
+		l.head("conflict", e)
+		l.name("macs")
+		*l = append(*l, '[')
+		for i, m := range e.Conflict.MACs {
+			if i > 0 {
+				*l = append(*l, ',')
+			}
+			*l = append(*l, '"')
+			*l = append(*l, m.String()...)
+			*l = append(*l, '"')
+		}
+		*l = append(*l, ']')
 	}
 	l.close()
 	*l = append(*l, '\n')
@@ -75,33 +95,34 @@ func (l *line) head(event string, e *probe.Event) {
 	if e.Kind == probe.Start {
 		l.int("version", jsonVersion)
 	}
-	l.address("address", e.Address)
+	if e.Address.IsValid() { // none is of all
+		l.address("address", e.Address)
+	}
 	if e.Seq != 0 {
 		l.uint("seq", e.Seq)
 	}
 }
 
-func (j *JSON) start(s *probe.Started) {
-	l := &j.line
+func (j *JSON) start(e *probe.Event) {
+	l, s := &j.line, e.Start
 	p, n := s.Decision.Path, s.Decision.Neighbor
 	l.text("interface", p.Interface.Name)
-	l.text("target", j.target)
-	l.address("source", p.Source)
-	l.mac("source_mac", p.Interface.MAC)
-	l.name("next_hop")
-	l.open()
-	l.address("address", n.Addr)
-	if n.Known() {
-		l.mac("mac", n.MAC)
+	if p.Owner.Index != p.Interface.Index {
+		l.text("owner", p.Owner.Name)
 	}
-	if state := n.State.String(); state != "" {
-		l.text("state", state)
+	l.text("target", j.target(e.Address))
+	if p.Source.IsValid() {
+		l.address("source", p.Source)
 	}
-	l.text("how", n.How.String())
-	if n.How != arp.HowNone {
-		l.ns("resolve_ns", n.Took)
+	if !s.SourceMAC.IsZero() {
+		l.mac("source_mac", s.SourceMAC)
 	}
-	l.close()
+	if len(s.VLANs) > 0 {
+		l.vlans(s.VLANs)
+	}
+	if n.Addr.IsValid() { // there is a path
+		l.nextHop(&n)
+	}
 	l.int("mtu", p.MTU)
 	l.uint("id", uint64(s.ID))
 	l.int("size", s.DataLen)
@@ -116,20 +137,58 @@ func (j *JSON) start(s *probe.Started) {
 	l.int("cookie_bytes", s.CookieBytes)
 }
 
-func (l *line) reply(r *probe.Reply) {
+func (l *line) nextHop(n *arp.Neighbor) {
+	l.name("next_hop")
+	l.open()
+	l.address("address", n.Addr)
+	if !n.MAC.IsZero() {
+		l.mac("mac", n.MAC)
+	}
+	if state := n.State.String(); state != "" {
+		l.text("state", state)
+	}
+	l.text("how", n.How.String())
+	if n.How != arp.HowNone {
+		l.ns("resolve_ns", n.Took)
+	}
+	l.close()
+}
+
+// zoned puts a zone on an address that means nothing without one.
+func zoned(a netip.Addr, zone string) netip.Addr {
+	if a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "" {
+		return a.WithZone(zone)
+	}
+	return a
+}
+
+func (l *line) reply(e *probe.Event) {
+	r := &e.Reply
 	if state := r.State.String(); state != "" {
 		l.word("state", state)
 	}
-	l.address("from", r.From)
-	l.mac("from_mac", r.FromMAC)
-	l.uint("ttl", uint64(r.TTL))
-	l.uint("tos", uint64(r.TOS))
-	l.int("bytes", r.Bytes)
+	l.address("from", zoned(r.From, e.Address.Zone()))
+	if !r.FromMAC.IsZero() {
+		l.mac("from_mac", r.FromMAC)
+	}
+	if r.Answer == nil {
+		l.uint("ttl", uint64(r.TTL))
+		l.uint("tos", uint64(r.TOS))
+	} else {
+		l.answer(r.Answer)
+	}
+	l.vlans(r.VLANs.All())
+	if r.Answer == nil {
+		l.int("bytes", r.Bytes)
+	}
 	l.ns("rtt_ns", r.RTT)
 	l.word("rtt_source", r.RTTSource.String())
 	l.budget(&r.Budget)
 	if r.ClockStepped {
 		l.yes("clock_stepped")
+	}
+	if r.OtherMember {
+		l.yes("other_member")
 	}
 	if r.Corrupted {
 		l.yes("corrupted")
@@ -139,6 +198,54 @@ func (l *line) reply(r *probe.Reply) {
 	}
 	if r.Mismatch != nil {
 		l.int("wrong_byte", r.Mismatch.Offset)
+	}
+}
+
+// vlans has the ids and the priorities of tags, outer first.
+func (l *line) vlans(tags []frame.VLAN) {
+	names := [...]struct{ id, priority string }{{"vlan", "vlan_priority"}, {"inner_vlan", "inner_vlan_priority"}}
+	for i, tag := range tags[:min(len(tags), len(names))] {
+		if id := tag.ID(); id != 0 { // that of no VLAN
+			l.uint(names[i].id, uint64(id))
+		}
+		if p := tag.Priority(); p != 0 {
+			l.uint(names[i].priority, uint64(p))
+		}
+	}
+}
+
+// answer is what a neighbor says.
+func (l *line) answer(a *probe.Answer) {
+	for _, flag := range [...]struct {
+		name string
+		set  bool
+	}{
+		{"broadcast", a.Broadcast}, {"router", a.Router}, {"solicited", a.Solicited}, {"override", a.Override},
+	} {
+		if flag.set {
+			l.yes(flag.name)
+		}
+	}
+	if a.AlsoFor.IsValid() {
+		l.address("also_for", a.AlsoFor)
+	}
+}
+
+func (l *line) change(c *probe.Change) {
+	switch {
+	case c.Kind == probe.ChangedNeighbor:
+		l.word("what", "neighbor")
+		l.address("next_hop", c.Neighbor.Addr)
+		l.mac("mac", c.Neighbor.MAC)
+		l.mac("old_mac", c.OldMAC)
+	case c.New == nil:
+		l.word("what", "path")
+		l.text("reason", c.Err.Error())
+	default:
+		l.word("what", "path")
+		l.address("source", c.New.Source)
+		l.address("next_hop", c.New.NextHop)
+		l.int("mtu", c.New.MTU)
 	}
 }
 
@@ -161,13 +268,14 @@ func (l *line) budget(b *probe.Budget) {
 	l.close()
 }
 
-func (l *line) failure(f *probe.Failure) {
+func (l *line) failure(e *probe.Event) {
+	f := &e.Failure
 	if f.Local == nil {
-		l.address("from", f.From)
+		l.address("from", zoned(f.From, e.Address.Zone()))
 		l.uint("icmp_type", uint64(f.Type))
 		l.uint("icmp_code", uint64(f.Code))
 	}
-	l.text("message", message(f))
+	l.text("message", message(e))
 	if f.Local != nil {
 		l.text("reason", f.Local.Error())
 	}
@@ -185,6 +293,15 @@ func (l *line) summary(s *probe.Statistics) {
 	l.uint("lost", s.Lost)
 	l.uint("late", s.Late)
 	l.uint("duplicates", s.Duplicates)
+	if s.MoreReplies > 0 {
+		l.uint("more_replies", s.MoreReplies)
+	}
+	if s.OtherMember > 0 {
+		l.uint("other_member", s.OtherMember)
+	}
+	if s.Conflicts > 0 {
+		l.uint("conflicts", s.Conflicts)
+	}
 	l.uint("reordered", s.Reordered)
 	l.uint("errors", s.Errors)
 	l.uint("late_errors", s.LateErrors)

@@ -100,7 +100,7 @@ func TestJSON(t *testing.T) {
 		{ended(probe.Statistics{Sent: 1, Pending: 1, RejectedInKernel: true}), `{"event":"summary",` + moment + `,"address":"192.0.2.1","sent":1,"received":0,"lost":0,"late":0,"duplicates":0,"reordered":0,"errors":0,"late_errors":0,"corrupted":0,"rejected":0,"duration_ns":0,"stamps":{"hardware":0,"driver":0,"sched":0,"user":0},` + uncounted + `}`},
 	} {
 		var out bytes.Buffer
-		if err := NewJSON(&out, "far.example").Event(tt.event); err != nil {
+		if err := NewJSON(&out, typed("far.example")).Event(tt.event); err != nil {
 			t.Fatal(err)
 		}
 		if got := out.String(); got != tt.want+"\n" {
@@ -121,7 +121,7 @@ func TestJSONEscapes(t *testing.T) {
 	start.Address = netip.MustParseAddr("fe80::1").WithZone(odd)
 	for _, e := range []*probe.Event{start, failed(1, probe.Failure{Local: errors.New(odd)})} {
 		var out bytes.Buffer
-		if err := NewJSON(&out, odd).Event(e); err != nil {
+		if err := NewJSON(&out, typed(odd)).Event(e); err != nil {
 			t.Fatal(err)
 		}
 		var got map[string]any

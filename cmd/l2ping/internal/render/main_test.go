@@ -18,9 +18,13 @@ import (
 func TestMain(m *testing.M) { labtest.Main(m) }
 
 var (
-	near    = netip.MustParseAddr("192.0.2.7")
-	far     = netip.MustParseAddr("192.0.2.1")
-	gateway = netip.MustParseAddr("192.0.2.254")
+	near     = netip.MustParseAddr("192.0.2.7")
+	far      = netip.MustParseAddr("192.0.2.1")
+	gateway  = netip.MustParseAddr("192.0.2.254")
+	six      = netip.MustParseAddr("2001:db8::1")
+	gateway6 = netip.MustParseAddr("2001:db8::fe")
+
+	allHosts = netip.MustParseAddr("224.0.0.1")
 
 	nearMAC = frame.MAC{0x02, 0, 0x5e, 0, 0x53, 0x07}
 	farMAC  = frame.MAC{0x02, 0, 0x5e, 0, 0x53, 0x01}
@@ -28,10 +32,17 @@ var (
 	at = time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.FixedZone("", 3600))
 )
 
+// typed has every target typed so.
+func typed(name string) func(netip.Addr) string {
+	return func(netip.Addr) string { return name }
+}
+
 // path is an on-link path from near to far.
 func path() *l2.Path {
+	ifc := &l2.Interface{Index: 2, Name: "eth0", MAC: nearMAC, MTU: 1500, LinkType: "ether", Kind: "veth"}
 	return &l2.Path{
-		Interface:   &l2.Interface{Index: 2, Name: "eth0", MAC: nearMAC, MTU: 1500, LinkType: "ether", Kind: "veth"},
+		Interface:   ifc,
+		Owner:       ifc,
 		Destination: far,
 		Source:      near,
 		NextHop:     far,
@@ -52,6 +63,7 @@ func started() *probe.Event {
 		Kind: probe.Start, Time: at, Address: far,
 		Start: &probe.Started{
 			Decision:    arp.Decision{Path: path(), Neighbor: neighbor()},
+			SourceMAC:   nearMAC,
 			ID:          4660,
 			DataLen:     56,
 			CookieBytes: 8,

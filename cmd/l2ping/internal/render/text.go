@@ -22,9 +22,12 @@ import (
 
 // TextOptions say what the text shows.
 type TextOptions struct {
-	Target      string // as typed
-	Numeric     bool   // never look a name up
-	Quiet       bool   // the header and the summary alone
+	Target func(netip.Addr) string // how a host was typed
+	// Several is how many hosts there are. Of more than one, what is quiet has
+	// a line for each, as fping's, and no header.
+	Several     int
+	Numeric     bool // never look a name up
+	Quiet       bool // the header and the summary alone
 	Verbose     bool
 	PrintTime   bool   // the wall clock ahead of each line
 	Outstanding bool   // tell of each probe without an answer when the next one leaves
@@ -45,16 +48,35 @@ type Text struct {
 	out, err io.Writer
 	opts     TextOptions
 	buf      []byte
-	started  *probe.Started
-	numeric  bool
+	id       uint16
+	hosts    map[netip.Addr]*host // by the targets' addresses
 	names    map[netip.Addr]string
+	dots     int  // on the screen
+	told     bool // what all hosts have in common
+	width    int  // of the longest name so far
+}
+
+// A host is what has to be known of a target.
+type host struct {
+	source   netip.Addr
+	link     string // the interface: the zone of what is link-local
+	numeric  bool   // it was typed as an address
 	answered uint64 // the last probe that was
-	dots     int    // on the screen
+}
+
+// host is that of an event.
+func (t *Text) hostOf(e *probe.Event) *host {
+	h := t.hosts[e.Address]
+	if h == nil {
+		h = &host{}
+		t.hosts[e.Address] = h
+	}
+	return h
 }
 
 // NewText returns a Text that prints to out, and errors of this host to err.
 func NewText(out, err io.Writer, opts TextOptions) *Text {
-	return &Text{out: out, err: err, opts: opts, names: make(map[netip.Addr]string)}
+	return &Text{out: out, err: err, opts: opts, names: make(map[netip.Addr]string), hosts: make(map[netip.Addr]*host)}
 }
 
 // Event prints one event. The error is the writer's.
@@ -62,18 +84,23 @@ func (t *Text) Event(e *probe.Event) error {
 	t.buf = t.buf[:0]
 	switch e.Kind {
 	case probe.Start:
-		t.started = e.Start
-		t.numeric = t.opts.Numeric || t.opts.Target == e.Start.Decision.Path.Destination.String()
+		t.id = e.Start.ID
+		h := t.hostOf(e)
+		h.source, h.link = e.Start.Decision.Path.Source, e.Start.Decision.Path.Interface.Name
+		h.numeric = t.opts.Numeric || t.opts.Target(e.Address) == e.Address.String()
 		if e.Start.Decision.Path.Broadcast {
 			if _, err := io.WriteString(t.err, "WARNING: pinging broadcast address\n"); err != nil {
 				return err
 			}
 		}
-		t.header(e)
+		t.width = max(t.width, len(t.opts.Target(e.Address)))
+		if t.opts.Several < 2 || !t.opts.Quiet {
+			t.header(e)
+		}
 	case probe.Sent:
-		if t.opts.Outstanding && !t.opts.Quiet && e.Seq > 1 && t.answered != e.Seq-1 {
+		if t.opts.Outstanding && !t.opts.Quiet && e.Seq > 1 && t.hostOf(e).answered != e.Seq-1 {
 			t.stamp(e.Time)
-			t.printf("no answer yet for icmp_seq=%d\n", uint16(e.Seq-1))
+			t.printf("no answer yet for icmp_seq=%d%s\n", uint16(e.Seq-1), t.of(" from ", e))
 		}
 		if t.opts.Flood && !t.opts.Quiet && (t.opts.Columns == 0 || t.dots < t.opts.Columns) {
 			t.dots++
@@ -81,7 +108,8 @@ func (t *Text) Event(e *probe.Event) error {
 		}
 	case probe.Replied:
 		if e.Reply.State == probe.StateReplied || e.Reply.State == probe.StateLate {
-			t.answered = max(t.answered, e.Seq)
+			h := t.hostOf(e)
+			h.answered = max(h.answered, e.Seq)
 		}
 		switch {
 		case t.opts.Quiet:
@@ -101,7 +129,13 @@ func (t *Text) Event(e *probe.Event) error {
 			return t.failure(e)
 		}
 	case probe.Summary:
-		t.summary(e.Statistics)
+		t.summary(e)
+	case probe.Changed:
+		if t.opts.Quiet {
+			return nil
+		}
+		t.printf("l2ping: %s\n", change(e))
+		return t.flush(t.err)
 	}
 	return t.flush(t.out)
 }
@@ -150,23 +184,119 @@ func appendFixed(b []byte, whole, rest int64, digits int) []byte {
 func (t *Text) header(e *probe.Event) {
 	s := e.Start
 	d := s.Decision
-	if t.opts.Verbose {
-		t.printf("%s\n", Via(d.Neighbor))
-		t.printf("source %s, route %s, mtu %d", d.Path.Source, route(d.Path.Route, d.Path.Table), d.Path.MTU)
+	there := d.Path.Source.IsValid() // is there a path at all?
+	if t.opts.Verbose && there {
+		t.printf("%s\n", Via(&d))
+		t.printf("source %s", d.Path.Source)
+		if d.Path.Route.IsValid() || d.Path.Broadcast {
+			t.printf(", route %s", route(d.Path.Route, d.Path.Table))
+		}
+		t.printf(", mtu %d", d.Path.MTU)
 		if d.Neighbor.How != arp.HowNone {
 			t.printf(", next hop resolved in %s ms", ms(d.Neighbor.Took))
 		}
 		t.printf("\n")
+		t.ours(s)
+	}
+	if t.opts.Verbose && !t.told {
 		t.printf("filter %s, stamps %s\n", filter(s), stamps(s))
 		if s.CookieBytes < 8 {
 			t.printf("cookie of %d bytes: the data hold no more, and forged replies are easier\n", s.CookieBytes)
 		}
 	}
-	if len(t.opts.Pattern) > 0 && !t.opts.Quiet {
+	if len(t.opts.Pattern) > 0 && !t.opts.Quiet && !t.told {
 		t.printf("PATTERN: 0x%x\n", t.opts.Pattern)
 	}
-	t.printf("PING %s (%s) from %s %s: %d(%d) bytes of data.\n",
-		t.opts.Target, e.Address, d.Path.Source, d.Path.Interface.Name, s.DataLen, s.DataLen+28)
+	t.told = true
+	t.printf("PING %s (%s) ", t.opts.Target(e.Address), e.Address)
+	if there {
+		t.printf("from %s %s: ", zoned(d.Path.Source, d.Path.Interface.Name), d.Path.Interface.Name)
+	}
+	if e.Address.Is6() {
+		t.printf("%d data bytes\n", s.DataLen)
+		return
+	}
+	t.printf("%d(%d) bytes of data.\n", s.DataLen, s.DataLen+28)
+}
+
+// ours says in a line what is not the interface's own of the frames that are
+// sent, and what comes of it.
+func (t *Text) ours(s *probe.Started) {
+	var facts []string
+	p := s.Decision.Path
+	if len(s.VLANs) > 0 {
+		tags := make([]string, len(s.VLANs))
+		for i, tag := range s.VLANs {
+			tags[i] = tag.String()
+		}
+		facts = append(facts, "vlan "+strings.Join(tags, ","))
+	}
+	if !s.SourceMAC.IsZero() && s.SourceMAC != p.Owner.MAC {
+		facts = append(facts, "frames from "+s.SourceMAC.String())
+	}
+	if p.Owner.Index != p.Interface.Index {
+		facts = append(facts, fmt.Sprintf("%s is a part of %s, whose address and MAC these are", p.Interface.Name, p.Owner.Name))
+	}
+	if p.Asked != nil {
+		facts = append(facts, fmt.Sprintf("%s is the member of %s that its route names", p.Interface.Name, p.Asked.Name))
+	}
+	if p.NeedsNeighbor() {
+		switch {
+		case p.ForeignSource:
+			facts = append(facts, fmt.Sprintf("%s is not this host's own: l2ping answers for it", p.Source))
+		case len(s.VLANs) > 0:
+			facts = append(facts, fmt.Sprintf("l2ping answers for %s there", p.Source))
+		}
+	}
+	if facts != nil {
+		t.printf("%s\n", strings.Join(facts, "; "))
+	}
+}
+
+// of says which of several hosts something is about.
+func (t *Text) of(before string, e *probe.Event) string {
+	if t.opts.Several < 2 {
+		return ""
+	}
+	return before + e.Address.String()
+}
+
+// change says what has changed of a target's way, and since when.
+func change(e *probe.Event) string {
+	c := e.Change
+	switch {
+	case c.Kind == probe.ChangedNeighbor:
+		return fmt.Sprintf("%s has moved from %s to %s (%s)", c.Neighbor.Addr, c.OldMAC, c.Neighbor.MAC, c.Neighbor.How)
+	case c.New == nil:
+		return fmt.Sprintf("%s: the path is gone: %v", e.Address, c.Err)
+	case c.Old == nil:
+		return fmt.Sprintf("%s: there is a path again, %s", e.Address, pathOf(c.New))
+	}
+	was, is := pathOf(c.Old), pathOf(c.New)
+	if was == is {
+		was, is = linkOf(c.Old), linkOf(c.New)
+	}
+	if was == is {
+		return fmt.Sprintf("%s: %s was made anew", e.Address, c.New.Interface.Name)
+	}
+	return fmt.Sprintf("%s: the path has changed: %s, was %s", e.Address, is, was)
+}
+
+// linkOf says of what a path's frames are.
+func linkOf(p *l2.Path) string {
+	text := "frames from " + p.Owner.MAC.String() + " by " + p.Interface.Name
+	if p.Owner.Index != p.Interface.Index {
+		text += ", a part of " + p.Owner.Name
+	}
+	return text
+}
+
+func pathOf(p *l2.Path) string {
+	via := "on the link"
+	if !p.OnLink {
+		via = "via " + p.NextHop.String()
+	}
+	return fmt.Sprintf("%s from %s, mtu %d", via, p.Source, p.MTU)
 }
 
 // filter names the filter, and why it is not the other one.
@@ -210,8 +340,10 @@ func timestampsReason(s *probe.Started) string {
 
 // host prints an address: with its name, unless it was the address that was
 // typed.
-func (t *Text) host(a netip.Addr) {
-	if t.numeric {
+func (t *Text) host(e *probe.Event, a netip.Addr) {
+	h := t.hostOf(e)
+	a = zoned(a, h.link)
+	if h.numeric {
 		t.buf = a.AppendTo(t.buf)
 		return
 	}
@@ -234,12 +366,12 @@ func (t *Text) reply(e *probe.Event) {
 	t.stamp(e.Time)
 	t.int(r.Bytes)
 	t.print(" bytes from ")
-	t.host(r.From)
+	t.host(e, r.From)
 	t.print(": icmp_seq=")
 	t.int(int(uint16(e.Seq)))
 	if t.opts.Verbose {
 		t.print(" ident=")
-		t.int(int(t.started.ID))
+		t.int(int(t.id))
 	}
 	t.print(" ttl=")
 	t.int(int(r.TTL))
@@ -258,6 +390,9 @@ func (t *Text) reply(e *probe.Event) {
 	}
 	if r.State == probe.StateDuplicate {
 		t.print(" (DUP!)")
+	}
+	if r.OtherMember {
+		t.print(" (by another member)")
 	}
 	if r.Corrupted {
 		t.print(" (BAD CHECKSUM!)")
@@ -324,14 +459,13 @@ func (t *Text) failure(e *probe.Event) error {
 	case errors.Is(f.Local, probe.ErrNoNeighbor):
 		t.stamp(e.Time)
 		t.print("From ")
-		t.host(t.started.Decision.Path.Source)
-		t.printf(" icmp_seq=%d %s", seq, message(f))
+		t.host(e, t.hostOf(e).source)
+		t.printf(" icmp_seq=%d %s", seq, message(e))
 		if t.opts.Verbose {
 			t.printf(" (%v)", f.Local)
 		}
-		t.printf("\n")
 	case f.Local != nil:
-		t.printf("l2ping: icmp_seq=%d: %s\n", seq, message(f))
+		t.printf("l2ping: icmp_seq=%d%s: %s\n", seq, t.of(" to ", e), message(e))
 		return t.flush(t.err)
 	default:
 		t.stamp(e.Time)
@@ -342,14 +476,24 @@ func (t *Text) failure(e *probe.Event) error {
 			colon = ":"
 		}
 		t.print("From ")
-		t.host(f.From)
-		t.printf("%s icmp_seq=%d %s\n", colon, seq, message(f))
+		t.host(e, f.From)
+		t.printf("%s icmp_seq=%d %s", colon, seq, message(e))
 	}
+	t.printf("%s\n", t.of(" for ", e))
 	return t.flush(t.out)
 }
 
-func (t *Text) summary(s *probe.Statistics) {
-	t.printf("\n--- %s ping statistics ---\n", t.opts.Target)
+func (t *Text) summary(e *probe.Event) {
+	s := e.Statistics
+	name := fmt.Sprintf("%d hosts (%d answered)", s.Targets, s.Answered)
+	if e.Address.IsValid() {
+		name = t.opts.Target(e.Address)
+		if t.opts.Several > 1 && t.opts.Quiet {
+			t.brief(name, s)
+			return
+		}
+	}
+	t.printf("\n--- %s ping statistics ---\n", name)
 	received := s.Received + s.Late
 	t.printf("%d packets transmitted, %d received", s.Sent, received)
 	for _, extra := range []struct {
@@ -357,17 +501,18 @@ func (t *Text) summary(s *probe.Statistics) {
 		name  string
 	}{
 		{s.Duplicates, "duplicates"},
+		{s.MoreReplies, "from others"},
 		{s.Corrupted, "corrupted"},
 		{s.Errors + s.LateErrors, "errors"},
 		{s.Late, "late"},
+		{s.OtherMember, "by another member"},
 	} {
 		if extra.count > 0 {
 			t.printf(", +%d %s", extra.count, extra.name)
 		}
 	}
 	if s.Sent > 0 {
-		loss := float32(float64(s.Sent-received) * 100 / float64(s.Sent))
-		t.printf(", %.6g%% packet loss, time %dms", loss, s.Duration.Round(time.Millisecond).Milliseconds())
+		t.printf(", %s%% packet loss, time %dms", loss(s), s.Duration.Round(time.Millisecond).Milliseconds())
 	}
 	t.printf("\n")
 	var line []string
@@ -389,6 +534,26 @@ func (t *Text) summary(s *probe.Statistics) {
 		line = append(line, sources)
 	}
 	t.printf("%s\n", strings.Join(line, ", "))
+}
+
+// loss is in percent, as ping prints it: replies that came late are no loss.
+func loss(s *probe.Statistics) string {
+	return fmt.Sprintf("%.6g", float32(float64(s.Sent-s.Received-s.Late)*100/float64(s.Sent)))
+}
+
+// brief is the summary of one of several hosts, in a line as fping prints it
+// with -q.
+func (t *Text) brief(name string, s *probe.Statistics) {
+	received := s.Received + s.Late
+	percent := uint64(0)
+	if s.Sent > 0 {
+		percent = (s.Sent - received) * 100 / s.Sent
+	}
+	t.printf("%-*s : xmt/rcv/%%loss = %d/%d/%d%%", t.width, name, s.Sent, received, percent)
+	if r := &s.RTT; r.Count > 0 {
+		t.printf(", min/avg/max = %s/%s/%s", ms(r.Min), ms(r.Mean()), ms(r.Max))
+	}
+	t.print("\n")
 }
 
 // hostTimes has the medians of what the probes took on this host, of the parts

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,8 +24,8 @@ import (
 // print renders events and returns what comes on the two outputs.
 func print(t *testing.T, opts TextOptions, events ...*probe.Event) (stdout, stderr string) {
 	t.Helper()
-	if opts.Target == "" {
-		opts.Target = far.String()
+	if opts.Target == nil {
+		opts.Target = netip.Addr.String
 	}
 	var out, err bytes.Buffer
 	r := NewText(&out, &err, opts)
@@ -99,7 +100,7 @@ func TestHeader(t *testing.T) {
 	}{
 		{"plain", TextOptions{}, started(), header},
 		{"quiet", TextOptions{Quiet: true, Pattern: []byte{0xff}}, started(), header},
-		{"name", TextOptions{Target: "far.example"}, started(), strings.Replace(header, "192.0.2.1", "far.example", 1)},
+		{"name", TextOptions{Target: typed("far.example")}, started(), strings.Replace(header, "192.0.2.1", "far.example", 1)},
 		{"pattern", TextOptions{Pattern: []byte{0xa, 0xbc}}, started(), "PATTERN: 0x0abc\n" + header},
 		{
 			"no data", TextOptions{}, with(func(s *probe.Started) { s.DataLen, s.CookieBytes = 0, 0 }),
@@ -446,9 +447,9 @@ func TestFlood(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	sent, reply := &probe.Event{Kind: probe.Sent, Time: at, Address: far, Seq: 65537}, replied(65537)
 	for name, r := range map[string]interface{ Event(*probe.Event) error }{
-		"text":  NewText(io.Discard, io.Discard, TextOptions{Target: far.String(), Verbose: true, Budget: true}),
-		"flood": NewText(io.Discard, io.Discard, TextOptions{Target: far.String(), Flood: true}),
-		"JSON":  NewJSON(io.Discard, far.String()),
+		"text":  NewText(io.Discard, io.Discard, TextOptions{Target: netip.Addr.String, Verbose: true, Budget: true}),
+		"flood": NewText(io.Discard, io.Discard, TextOptions{Target: netip.Addr.String, Flood: true}),
+		"JSON":  NewJSON(io.Discard, netip.Addr.String),
 	} {
 		if err := r.Event(started()); err != nil {
 			t.Fatal(err)
@@ -512,10 +513,10 @@ type broken struct{}
 func (broken) Write([]byte) (int, error) { return 0, errors.New("full") }
 
 func TestWriterFails(t *testing.T) {
-	if err := NewText(broken{}, broken{}, TextOptions{}).Event(started()); err == nil {
+	if err := NewText(broken{}, broken{}, TextOptions{Target: netip.Addr.String}).Event(started()); err == nil {
 		t.Error("text: no error")
 	}
-	if err := NewJSON(broken{}, "").Event(started()); err == nil {
+	if err := NewJSON(broken{}, netip.Addr.String).Event(started()); err == nil {
 		t.Error("JSON: no error")
 	}
 }

@@ -39,13 +39,20 @@ var redirects = [...]string{
 	3: "Redirect Type of Service and Host",
 }
 
-// message is ping's wording of a failure.
-func message(f *probe.Failure) string {
-	if f.Local != nil {
-		if errors.Is(f.Local, probe.ErrNoNeighbor) {
-			return unreachable[1]
-		}
+// message is ping's wording of a failure. A neighbor that is not to be found is
+// what the kernel reports of itself: host or address unreachable.
+func message(e *probe.Event) string {
+	f := &e.Failure
+	switch {
+	case errors.Is(f.Local, probe.ErrNoNeighbor) && e.Address.Is6():
+		return message6(&probe.Failure{Type: frame.ICMPv6DestinationUnreachable, Code: 3})
+	case errors.Is(f.Local, probe.ErrNoNeighbor):
+		return unreachable[1]
+	case f.Local != nil:
 		return f.Local.Error()
+	}
+	if f.From.Is6() {
+		return message6(f)
 	}
 	code := int(f.Code)
 	switch f.Type {
@@ -77,6 +84,33 @@ func message(f *probe.Failure) string {
 	return fmt.Sprintf("Bad ICMP type: %d", f.Type)
 }
 
+// message6 is that of an ICMPv6 error (RFC 4443, section 3).
+func message6(f *probe.Failure) string {
+	of := func(words []string, unknown string) string {
+		if int(f.Code) < len(words) {
+			return words[f.Code]
+		}
+		return fmt.Sprintf(unknown, f.Code)
+	}
+	switch f.Type {
+	case frame.ICMPv6DestinationUnreachable:
+		return "Destination unreachable: " + of([]string{
+			"No route", "Administratively prohibited", "Beyond scope of source address", "Address unreachable", "Port unreachable",
+		}, "Unknown code %d")
+	case frame.ICMPv6PacketTooBig:
+		if f.Code != 0 {
+			return fmt.Sprintf("Packet too big: mtu=%d, code=%d", f.MTU, f.Code)
+		}
+		return fmt.Sprintf("Packet too big: mtu=%d", f.MTU)
+	case frame.ICMPv6TimeExceeded:
+		return "Time exceeded: " + of([]string{"Hop limit", "Defragmentation failure"}, "code %d")
+	case frame.ICMPv6ParameterProblem:
+		return "Parameter problem: " + of([]string{"Wrong header field ", "Unknown header ", "Unknown option "}, "code %d ") +
+			fmt.Sprintf("at %d", f.Pointer)
+	}
+	return fmt.Sprintf("Bad ICMP type: %d", f.Type)
+}
+
 // Loss says in a line how a probe ended that brought no reply: ping's own line
 // for an error, and a plain one for silence.
 func Loss(e *probe.Event) string {
@@ -86,5 +120,5 @@ func Loss(e *probe.Event) string {
 	case e.Failure.Local != nil:
 		return fmt.Sprintf("icmp_seq=%d not sent: %s\n", uint16(e.Seq), e.Failure.Local)
 	}
-	return fmt.Sprintf("From %s icmp_seq=%d %s\n", e.Failure.From, uint16(e.Seq), message(&e.Failure))
+	return fmt.Sprintf("From %s icmp_seq=%d %s\n", e.Failure.From, uint16(e.Seq), message(e))
 }

@@ -56,7 +56,7 @@ func TestMessage(t *testing.T) {
 		{probe.Failure{Local: fmt.Errorf("%w from 192.0.2.1 on eth0", probe.ErrNoNeighbor)}, "Destination Host Unreachable"},
 		{probe.Failure{Local: errors.New("eth0: no carrier")}, "eth0: no carrier"},
 	} {
-		if got := message(&tt.f); got != tt.want {
+		if got := message(&probe.Event{Address: far, Failure: tt.f}); got != tt.want {
 			t.Errorf("type %d, code %d: %q, want %q", tt.f.Type, tt.f.Code, got, tt.want)
 		}
 	}
