@@ -107,6 +107,32 @@ func interfaceByIndex(h *netlink.Handle, index int) (*Interface, error) {
 	return newInterface(h, link)
 }
 
+// Siblings returns the other members of a VRF that the interface is a member of;
+// none if it is in no VRF.
+func (r *Routing) Siblings(i *Interface) ([]*Interface, error) {
+	if i.Master == nil || i.Master.Kind != "vrf" {
+		return nil, nil
+	}
+	return with(r, func(h *netlink.Handle) ([]*Interface, error) {
+		links, err := listLinks(h)
+		if err != nil {
+			return nil, fmt.Errorf("list interfaces: %w", err)
+		}
+		var siblings []*Interface
+		for _, link := range links {
+			if a := link.Attrs(); a.MasterIndex != i.Master.Index || a.Index == i.Index {
+				continue
+			}
+			sibling, err := newInterface(h, link)
+			if err != nil {
+				return nil, err
+			}
+			siblings = append(siblings, sibling)
+		}
+		return siblings, nil
+	})
+}
+
 func interfaceByAddress(h *netlink.Handle, addr netip.Addr) (*Interface, error) {
 	links, err := listLinks(h)
 	if err != nil {

@@ -101,17 +101,17 @@ type engine struct {
 	unread    uint64 // frames since the error queue was read
 	told      int64  // when the reader was woken last
 	fragments *frame.Reassembler
-	// master hears what comes in by any member of the interface's bridge or
-	// bond; nil if it is no member. heard are the arrival stamps of the last
-	// frames by the interface itself, for the master hears those too.
-	master   func([]capture.Frame) (int, error)
+	// others hear what comes in by other members of the interface's bridge, bond
+	// or VRF. heard are the arrival stamps of the last frames by the interface
+	// itself, for a bridge or bond has those too.
+	others   []func([]capture.Frame) (int, error)
 	heard    [256]int64
 	nHeard   int
 	neighbor *Neighbor                // how the targets are asked for; nil if they are pinged
 	claimed  map[frame.MAC]netip.Addr // the first target that each MAC answered for
 
 	frames  []capture.Frame
-	ofOther []capture.Frame // by the master
+	ofOther []capture.Frame // by others
 	stamps  []l2.Stamp
 }
 
@@ -133,7 +133,7 @@ func (e *engine) init() {
 	e.held = make([]arrival, 0, 256)
 	e.frames = make([]capture.Frame, capture.MinFrames)
 	e.stamps = make([]l2.Stamp, l2.MinStamps)
-	if e.master != nil {
+	if e.others != nil {
 		e.ofOther = make([]capture.Frame, capture.MinFrames)
 	}
 	if len(e.targets) == 1 {
@@ -672,25 +672,21 @@ func (e *engine) tellChange(t *target, p *entry, c *Change) {
 
 // receive reads and pairs all frames that have come.
 func (e *engine) receive() {
-	if e.master == nil {
-		e.receiveOwn()
-		return
-	}
-	for {
-		// What the master has read by now, the interface had before it.
-		n, _ := e.master(e.ofOther)
-		e.receiveOwn()
-		got := e.now()
-		for i := range n {
-			e.pairOther(&e.ofOther[i], got)
-		}
-		if n < capture.MinFrames {
-			return
+	e.receiveOwn()
+	for _, receive := range e.others {
+		for n := capture.MinFrames; n == capture.MinFrames; {
+			n, _ = receive(e.ofOther)
+			// What a bridge has by now, the interface had before it.
+			e.receiveOwn()
+			got := e.now()
+			for i := range n {
+				e.pairOther(&e.ofOther[i], got)
+			}
 		}
 	}
 }
 
-// pairOther takes a frame that the master has heard, unless it is one of the
+// pairOther takes a frame that another has heard, unless it is one of the
 // interface's: all sockets share the stamp of a frame.
 func (e *engine) pairOther(f *capture.Frame, got instant) {
 	if f.Arrival == 0 || slices.Contains(e.heard[:], f.Arrival) {
@@ -711,7 +707,7 @@ func (e *engine) receiveOwn() {
 		n, _ := e.wire.Receive(e.frames)
 		got := e.now()
 		for i := range n {
-			if e.master != nil {
+			if e.others != nil {
 				e.heard[e.nHeard%len(e.heard)] = e.frames[i].Arrival
 				e.nHeard++
 			}

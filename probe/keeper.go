@@ -131,9 +131,12 @@ func (k *keeper) refilter() {
 		return
 	}
 	p.engine.do(func() {
-		if match == p.engine.match || p.in.SetFilter(filter) != nil || p.master != nil && p.master.SetFilter(filter) != nil {
+		if match == p.engine.match || p.in.SetFilter(filter) != nil {
 			_ = filter.Close()
 			return
+		}
+		for _, s := range p.others {
+			_ = s.SetFilter(filter) // else it goes on with the old one
 		}
 		rejected, _ := p.filter.Rejected()
 		p.engine.rejected += rejected

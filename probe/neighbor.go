@@ -244,7 +244,7 @@ func (p *Pinger) neighborPath(address netip.Addr) (*l2.Path, error) {
 		q.Gateway = address // on the link, whatever routing says
 	}
 	path, err := p.routing.Path(p.ifc, q)
-	if errors.Is(err, l2.ErrLocal) && p.ifc != nil {
+	if errors.Is(err, l2.ErrLocal) {
 		// Is somebody else there too?
 		return p.unroutedPath(address)
 	}

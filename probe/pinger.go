@@ -59,7 +59,7 @@ type Pinger struct {
 	watch     *l2.Watch
 	filter    *bpf.Filter
 	in        *capture.Socket
-	master    *capture.Socket // nil if the interface is no member of another
+	others    []*capture.Socket // that hear what comes in by other members of a bridge, bond or VRF
 	out       *l2.Link
 	loop      *sock.Loop
 	restore   func() error // the NIC's setting; nil if it was not changed
@@ -144,12 +144,12 @@ func (p *Pinger) open() error {
 	if points.departure != l2.StampUser {
 		p.in.WarmUp() // so that probe 1 is as true as probe 100
 	}
+	if err := p.hearOthers(); err != nil {
+		return err
+	}
 	fds := []int{p.in.FD()}
-	if owner := p.ifc.Owner(); owner.Index != p.ifc.Index {
-		if p.master, err = capture.Open(owner, capture.Config{Filter: p.filter}); err != nil {
-			return err
-		}
-		fds = append(fds, p.master.FD())
+	for _, s := range p.others {
+		fds = append(fds, s.FD())
 	}
 	if p.loop, err = sock.NewLoop(fds...); err != nil {
 		return err
@@ -170,14 +170,43 @@ func (p *Pinger) open() error {
 		points:   points,
 		sentToo:  p.cfg.Sent,
 	}
-	if p.master != nil {
-		p.engine.master = p.master.Receive
+	for _, s := range p.others {
+		p.engine.others = append(p.engine.others, s.Receive)
 	}
 	p.engine.neighbor = p.cfg.Neighbor
 	if match.Fragments {
 		p.engine.fragments = frame.NewReassembler(frame.ReassemblerConfig{})
 	}
 	p.engine.init()
+	return nil
+}
+
+// maxSiblings bounds the members of a VRF that are listened on.
+const maxSiblings = 16
+
+// hearOthers opens what hears replies that come in by another member than the
+// interface: the bridge or bond that takes their frames, or the VRF's other
+// members, for of those a VRF device shows frames only as if it sent them
+// (drivers/net/vrf.c, vrf_ip_rcv).
+func (p *Pinger) hearOthers() error {
+	others, err := p.routing.Siblings(p.ifc)
+	if err != nil {
+		return err
+	}
+	others = others[:min(len(others), maxSiblings)]
+	if owner := p.ifc.Owner(); owner.Index != p.ifc.Index {
+		others = append(others, owner)
+	}
+	for _, ifc := range others {
+		if ifc.NoLink != p.ifc.NoLink {
+			continue // the filter reads other frames
+		}
+		s, err := capture.Open(ifc, capture.Config{Filter: p.filter})
+		if err != nil {
+			return err
+		}
+		p.others = append(p.others, s)
+	}
 	return nil
 }
 
@@ -532,8 +561,8 @@ func (p *Pinger) Close() error {
 		if p.out != nil {
 			sockets = append(sockets, p.out)
 		}
-		if p.master != nil {
-			sockets = append(sockets, p.master)
+		for _, s := range p.others {
+			sockets = append(sockets, s)
 		}
 		if p.neighbors != nil {
 			sockets = append(sockets, p.neighbors)
