@@ -191,6 +191,12 @@ func TestICMPv6Decode(t *testing.T) {
 	if err := m.Decode(b); err != nil || m.ChecksumOK || m.V6 {
 		t.Errorf("as ICMP for IPv4: %+v", m)
 	}
+	// The length in the pseudo-header has 32 bits.
+	long := append([]byte{129, 0, 0, 0}, text(70000)...)
+	binary.BigEndian.PutUint16(long[2:], naive6(long, dst6, src6))
+	if err := m.Decode6(long, dst6, src6); err != nil || !m.ChecksumOK {
+		t.Error("more than 65535 bytes: the checksum does not hold")
+	}
 	if err := m.Decode6(b, dst6.WithZone("eth0"), src6); err != nil || !m.ChecksumOK {
 		t.Error("a zone is part of the checksum")
 	}

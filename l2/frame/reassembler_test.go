@@ -151,7 +151,10 @@ func TestReassemblerOverlaps(t *testing.T) {
 			"an end before what came":                {same(48, 96, true), f.fragment(7, 8, false, payload[8:16])},
 			"another end behind the end":             {f.fragment(7, 8, false, payload[8:16]), same(48, 101, false)},
 			"another end before the end":             {same(48, 101, false), f.fragment(7, 8, false, payload[8:16])},
-			"another end in the last fragment":       {same(48, 101, false), f.fragment(7, 48, false, payload[48:100])},
+			// As many bytes as the datagram has, and still not all of it.
+			"a unit twice for one that is missing":            {same(0, 16, true), same(8, 24, true), f.fragment(7, 32, false, payload[32:40])},
+			"a unit twice for one that is missing, backwards": {f.fragment(7, 32, false, payload[32:40]), same(8, 24, true), same(0, 16, true)},
+			"another end in the last fragment":                {same(48, 101, false), f.fragment(7, 48, false, payload[48:100])},
 		} {
 			r := frame.NewReassembler(frame.ReassemblerConfig{Age: time.Second})
 			if got := add(r, 0, list...); got != nil {
