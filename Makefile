@@ -11,10 +11,10 @@ BENCH_PACKAGES = iputils-ping fping hping3 nmap iputils-arping python3-scapy tcp
 CC_FOUND  := $(shell command -v $$($(GO) env CC 2>/dev/null) 2>/dev/null)
 RACE      ?= $(if $(CC_FOUND),-race)
 
-.PHONY: help build demo test interop lint generate bench bench-peers install clean
+.PHONY: help build demo test test-kernels interop lint generate bench bench-peers install clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/l2ping, static
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/l2ping ./cmd/l2ping
@@ -25,7 +25,10 @@ demo: build ## see it all in a private network; touches no other
 test: ## all tests; as root also those of eBPF and capabilities
 	$(GO) test $(RACE) ./...
 
-interop: ## against ping, tshark, jc and HdrHistogram (.ci/run has their packages)
+test-kernels: ## in Debian's 6.1 and 6.12 under emulation (apt-get install qemu-system-x86)
+	cd internal/kernels && $(GO) test -tags kernels -count=1 -timeout 20m $(KERNELFLAGS)
+
+interop: ## against ping, arping, ndisc6, tshark, jc and HdrHistogram (.ci/run has their packages)
 	$(GO) test -tags interop -count=1 ./internal/interop/
 
 bench: bench-peers ## measure accuracy beside its peers (root: installs them), and time the hot path
@@ -49,6 +52,7 @@ lint: ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt-ed: $$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags interop ./internal/interop/
+	$(GO) vet -tags kernels ./internal/kernels/
 	cd internal/bench/probing && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
