@@ -98,3 +98,41 @@ func ExampleInterface_SetHardwareStamps() {
 	defer link.Close()
 	fmt.Println("asking for the NIC's stamps:", link.Hardware())
 }
+
+// One socket answers for any number of destinations, from any thread.
+func ExampleRouting_Path() {
+	routing, err := l2.OpenRouting()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer routing.Close()
+	ifc, err := routing.Interface("eth0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, dst := range []string{"203.0.113.1", "2001:db8::1", "fe80::1%eth0"} {
+		path, err := routing.Path(ifc, l2.Query{Destination: netip.MustParseAddr(dst), Mark: 7})
+		if err != nil {
+			fmt.Println(err) // no route to 2001:db8::1 by eth0 (its route is a blackhole)
+			continue
+		}
+		fmt.Printf("%s from %s to the MAC of %s, by %s\n", path.Destination, path.Source, path.NextHop, path.Interface.Name)
+	}
+}
+
+// What is opened in another network namespace stays there.
+func ExampleInNamespace() {
+	var link *l2.Link
+	err := l2.InNamespace("blue", func() error {
+		ifc, err := l2.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		link, err = l2.OpenLink(ifc, nil)
+		return err
+	})
+	if err != nil {
+		log.Fatal(err) // enter network namespace blue: ... (needs CAP_SYS_ADMIN: run as root)
+	}
+	defer link.Close()
+}

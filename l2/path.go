@@ -82,8 +82,6 @@ var (
 	ErrNoZone = errors.New("a link-local address needs its interface")
 	// ErrGateway says why a gateway cannot be forced.
 	ErrGateway = errors.New("cannot be the gateway")
-	// ErrMulticast is what groups were refused with; they no longer are.
-	ErrMulticast = errors.New("is a multicast address")
 )
 
 // A NoRouteError says that the kernel has no unicast route by an interface.

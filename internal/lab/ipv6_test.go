@@ -83,7 +83,7 @@ func TestIPv6Noise(t *testing.T) {
 
 func TestPairIPv6(t *testing.T) {
 	p := labtest.NewPair(t, &lab.PairConfig{IPv6: true})
-	for _, addrs := range [][2]netip.Addr{{p.NearIP6, p.FarIP6}, {p.NearLL.WithZone("eth0"), p.FarLL.WithZone("eth0")}} {
+	for _, addrs := range [][2]netip.Addr{{p.NearIP6, p.FarIP6}, {p.NearLL, p.FarLL}} {
 		if got := delivers(t, p.Near, "eth0", p.Far, "eth0", addrs[1]); got != addrs[0] {
 			t.Errorf("from %v, want %v", got, addrs[0])
 		}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,22 +26,24 @@ func bound(ifname string) func(network, address string, c syscall.RawConn) error
 }
 
 // delivers proves that a datagram gets from one interface to another, to the
-// address dst there, by the kernels' own stacks. It returns the sender's address.
+// address dst there, by the kernels' own stacks. It returns the sender's address,
+// without a zone.
 func delivers(t *testing.T, from *lab.Namespace, by string, to *lab.Namespace, at string, dst netip.Addr) netip.Addr {
 	t.Helper()
 	var listener net.PacketConn
 	err := to.Do(func() (err error) {
 		lc := net.ListenConfig{Control: bound(at)}
-		listener, err = lc.ListenPacket(t.Context(), "udp", net.JoinHostPort(dst.String(), "0"))
+		listener, err = lc.ListenPacket(t.Context(), "udp", netip.AddrPortFrom(zoned(t, to, at, dst), 0).String())
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	port := listener.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	err = from.Do(func() error {
 		d := net.Dialer{Control: bound(by)}
-		c, err := d.DialContext(t.Context(), "udp", listener.LocalAddr().String())
+		c, err := d.DialContext(t.Context(), "udp", netip.AddrPortFrom(zoned(t, from, by, dst), port).String())
 		if err != nil {
 			return err
 		}
@@ -59,7 +62,21 @@ func delivers(t *testing.T, from *lab.Namespace, by string, to *lab.Namespace, a
 	if err != nil || string(buf[:n]) != "hello" {
 		t.Fatalf("from %s to %v on %s: %q, %v", by, dst, at, buf[:n], err)
 	}
-	return addr.(*net.UDPAddr).AddrPort().Addr().Unmap()
+	return addr.(*net.UDPAddr).AddrPort().Addr().Unmap().WithZone("")
+}
+
+// zoned gives a link-local address a zone, by number: package net remembers for
+// a while which index a name had, in whatever namespace.
+func zoned(t *testing.T, n *lab.Namespace, ifname string, a netip.Addr) netip.Addr {
+	t.Helper()
+	if !a.IsLinkLocalUnicast() || a.Is4() {
+		return a
+	}
+	index, err := n.Index(ifname)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.WithZone(strconv.Itoa(index))
 }
 
 // up sets interfaces up and waits for them.

@@ -240,21 +240,28 @@ type end struct {
 	addr   netip.Prefix // invalid: none
 }
 
+// wireIndex is the index of the second end of a wire between two namespaces.
+const wireIndex = 100
+
 // wire joins two namespaces by a veth pair, both ends down. The pair is
-// created in a's namespace with its peer in b's: it never exists elsewhere.
+// created in b's namespace with its peer in a's: it never exists elsewhere.
 func wire(a, b end, mtu int) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = a.ifname
-	attrs.HardwareAddr = a.mac
+	attrs.Name = b.ifname
+	attrs.HardwareAddr = b.mac
 	attrs.MTU = mtu
 	veth := netlink.NewVeth(attrs)
-	veth.PeerName = b.ifname
-	veth.PeerHardwareAddr = b.mac
+	veth.PeerName = a.ifname
+	veth.PeerHardwareAddr = a.mac
 	if b.ns != a.ns {
-		veth.PeerNamespace = netlink.NsFd(b.ns.FD())
+		veth.PeerNamespace = netlink.NsFd(a.ns.FD())
+		// Before Linux 6.8 the kernel may take a second to notice a carrier,
+		// but not that of an interface whose index differs from its peer's
+		// (linkwatch_urgent_event); by itself it gives both the same.
+		veth.Index = wireIndex
 	}
 	veth.PeerMTU = uint32(mtu)
-	h, err := a.ns.netlink()
+	h, err := b.ns.netlink()
 	if err == nil {
 		err = h.LinkAdd(veth)
 	}
