@@ -101,6 +101,8 @@ type engine struct {
 	unread    uint64 // frames since the error queue was read
 	told      int64  // when the reader was woken last
 	fragments *frame.Reassembler
+	// narrow makes a course for a smaller MTU, where that is wanted.
+	narrow func(t *target, mtu int) *course
 	// others hear what comes in by other members of the interface's bridge, bond
 	// or VRF. heard are the arrival stamps of the last frames by the interface
 	// itself, for a bridge or bond has those too.
@@ -389,6 +391,9 @@ func (e *engine) sending(t *target) bool {
 func (e *engine) nextAt(t *target) int64 {
 	if !t.begun {
 		return t.at
+	}
+	if e.neighbor != nil && e.hasHeardEnough(t) {
+		return 0
 	}
 	at := never
 	if e.sending(t) {

@@ -86,8 +86,8 @@ func (k *keeper) reroute() {
 		if p.neighbors != nil {
 			_ = p.neighbors.Rebind(ifc)
 		}
-		if p.responder != nil {
-			_ = p.responder.Rebind(ifc)
+		for _, r := range p.responders {
+			_ = r.Rebind(ifc)
 		}
 	}
 	p.ifc = ifc

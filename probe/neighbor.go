@@ -20,6 +20,10 @@ import (
 // as arping(8) listens after its last one.
 const DefaultNeighborTimeout = time.Second
 
+// ErrNoNeighbors says that nobody can be asked for on an interface: it has no link
+// layer, or no ARP.
+var ErrNoNeighbors = errors.New("has no neighbors to ask")
+
 // A Neighbor has the probes ask who has the targets, in place of pinging them:
 // ARP requests for IPv4 (RFC 826), neighbor solicitations for IPv6 (RFC 4861). The
 // targets are taken to be on the link, whatever routing says, if the Config names
@@ -236,6 +240,11 @@ func (p *Pinger) neighborPath(address netip.Addr) (*l2.Path, error) {
 	if address.IsMulticast() || address == limitedBroadcast {
 		return nil, errNobody(address)
 	}
+	if p.ifc != nil {
+		if err := usableForNeighbor(p.ifc); err != nil {
+			return nil, err
+		}
+	}
 	if p.cfg.Neighbor.Mode != NeighborAsk {
 		return p.unroutedPath(address)
 	}
@@ -258,7 +267,7 @@ func (p *Pinger) neighborPath(address netip.Addr) (*l2.Path, error) {
 		return nil, fmt.Errorf("%s is not on the link: the kernel routes it by %s, %s (-i asks on that interface all the same)",
 			address, path.NextHop, path.Interface.Name)
 	}
-	return path, usableForNeighbor(path)
+	return path, usableForNeighbor(path.Interface)
 }
 
 func errNobody(address netip.Addr) error {
@@ -293,7 +302,7 @@ func (p *Pinger) unroutedPath(address netip.Addr) (*l2.Path, error) {
 	if mode.silent() && !p.has(path.Source) {
 		return nil, fmt.Errorf("%s %w, which would not answer for it", path.Source, l2.ErrForeignSource)
 	}
-	return path, usableForNeighbor(path)
+	return path, usableForNeighbor(path.Interface)
 }
 
 // has tells whether an address is one of this host.
@@ -319,10 +328,12 @@ func (p *Pinger) interfaceOf(address netip.Addr) (*l2.Interface, error) {
 }
 
 // usableForNeighbor says why nobody can be asked on an interface.
-func usableForNeighbor(path *l2.Path) error {
-	ifc := path.Interface
+func usableForNeighbor(ifc *l2.Interface) error {
+	if !ifc.Up {
+		return ifc.Usable()
+	}
 	if ifc.NoLink || ifc.Loopback || ifc.NoARP {
-		return fmt.Errorf("%s (link type %s) has no neighbors to ask: %w", ifc.Name, ifc.LinkType, l2.ErrNotEthernet)
+		return fmt.Errorf("%s %w (link type %s)", ifc.Name, ErrNoNeighbors, ifc.LinkType)
 	}
 	return ifc.Usable()
 }
@@ -354,6 +365,9 @@ func (p *Pinger) neighborCourse(path *l2.Path) (*course, error) {
 
 // pairNeighbor finds the probe that an answer is for.
 func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
+	if e.neighbor.Mode.silent() {
+		return true // it was not asked for
+	}
 	var eth frame.Ethernet
 	if eth.Decode(f.Data) != nil {
 		return false
@@ -417,18 +431,24 @@ func (e *engine) hasAsked(t *target, p *entry) {
 func (e *engine) isAsked(t *target, now instant) bool {
 	s := &t.stats
 	switch {
+	case e.hasHeardEnough(t):
+		return true
+	case t.holding > 0, e.count == 0, s.Sent < e.count, t.oldest <= s.Sent:
+		return false
+	}
+	return now.mono >= e.listensUntil(t)
+}
+
+// hasHeardEnough tells whether as many answers have come as are wanted.
+func (e *engine) hasHeardEnough(t *target) bool {
+	s := &t.stats
+	switch {
 	case t.holding > 0:
 		return false
 	case e.neighbor.First && t.hasAnswered():
 		return true
-	case e.count == 0:
-		return false
-	case e.deadline != 0 && s.Received+s.Late+s.MoreReplies >= e.count:
-		return true
-	case s.Sent < e.count || t.oldest <= s.Sent:
-		return false
 	}
-	return now.mono >= e.listensUntil(t)
+	return e.count != 0 && e.deadline != 0 && s.Received+s.Late+s.MoreReplies >= e.count
 }
 
 // listensUntil is until when a target is listened to after its last probe.

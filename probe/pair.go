@@ -271,6 +271,11 @@ func (e *engine) pairError(got instant, ip *frame.IP, icmp *frame.ICMP) bool {
 		e.departed(t, p, got)
 	}
 	e.fail(t, p, got, f)
+	if f.MTU != 0 && e.narrow != nil {
+		if c := e.narrow(t, f.MTU); c != nil {
+			t.next.Store(c)
+		}
+	}
 	e.update(t, got)
 	return true
 }

@@ -55,16 +55,17 @@ type Pinger struct {
 	ifc       *l2.Interface
 	started   Started // what is common to all targets
 	neighbors *arp.Table
-	responder *arp.Responder // nil if the source is the host's own
-	watch     *l2.Watch
-	filter    *bpf.Filter
-	in        *capture.Socket
-	others    []*capture.Socket // that hear what comes in by other members of a bridge, bond or VRF
-	out       *l2.Link
-	loop      *sock.Loop
-	restore   func() error // the NIC's setting; nil if it was not changed
-	engine    *engine
-	ran       atomic.Bool
+	// responders answer for the sources that the host does not answer for.
+	responders map[netip.Addr]*arp.Responder
+	watch      *l2.Watch
+	filter     *bpf.Filter
+	in         *capture.Socket
+	others     []*capture.Socket // that hear what comes in by other members of a bridge, bond or VRF
+	out        *l2.Link
+	loop       *sock.Loop
+	restore    func() error // the NIC's setting; nil if it was not changed
+	engine     *engine
+	ran        atomic.Bool
 
 	closing sync.Once
 	closed  error
@@ -169,6 +170,9 @@ func (p *Pinger) open() error {
 		deadline: int64(p.cfg.Deadline),
 		points:   points,
 		sentToo:  p.cfg.Sent,
+	}
+	if p.cfg.PMTU == PMTUWant && p.cfg.Neighbor == nil {
+		p.engine.narrow = p.narrow
 	}
 	for _, s := range p.others {
 		p.engine.others = append(p.engine.others, s.Receive)
@@ -345,6 +349,31 @@ func (p *Pinger) course(path *l2.Path) (*course, error) {
 	return newCourse(path, echo, hop)
 }
 
+// narrow makes the course of a target behind a router that has told of a smaller
+// MTU: larger probes go in fragments that fit (RFC 1191; RFC 8200, section 5). It
+// is nil where that changes nothing. The next hop is the same.
+func (p *Pinger) narrow(t *target, mtu int) *course {
+	least := 68 // RFC 791
+	if t.path.Destination.Is6() {
+		least = 1280
+	}
+	if mtu = max(mtu, least); mtu >= t.path.MTU {
+		return nil
+	}
+	path := *t.path
+	path.MTU, path.LearntMTU = mtu, mtu
+	echo, err := p.cfg.echo(&path, p.secret)
+	if err != nil {
+		return nil
+	}
+	c, err := newCourse(&path, echo, t.hop)
+	if err != nil {
+		return nil
+	}
+	c.change = &Change{Kind: ChangedPath, Old: t.path, New: &path}
+	return c
+}
+
 // noCourse is that of a target to which there is no path.
 func (p *Pinger) noCourse(address netip.Addr, why error) *course {
 	return &course{
@@ -364,14 +393,19 @@ func (p *Pinger) answerFor(path *l2.Path) error {
 	if !path.ForeignSource && len(p.cfg.VLANs) == 0 || path.Interface.NoLink || path.Interface.Loopback {
 		return nil
 	}
-	if p.responder == nil {
-		var err error
-		if p.responder, err = arp.OpenResponder(p.ifc, arp.ResponderConfig{
-			Source: path.Source, VLANs: p.cfg.VLANs, MAC: p.cfg.srcMAC(path),
-		}); err != nil {
-			return err
-		}
+	if p.responders[path.Source] != nil {
+		return nil
 	}
+	r, err := arp.OpenResponder(p.ifc, arp.ResponderConfig{
+		Source: path.Source, VLANs: p.cfg.VLANs, MAC: p.cfg.srcMAC(path),
+	})
+	if err != nil {
+		return err
+	}
+	if p.responders == nil {
+		p.responders = make(map[netip.Addr]*arp.Responder)
+	}
+	p.responders[path.Source] = r
 	return nil
 }
 
@@ -567,8 +601,8 @@ func (p *Pinger) Close() error {
 		if p.neighbors != nil {
 			sockets = append(sockets, p.neighbors)
 		}
-		if p.responder != nil {
-			sockets = append(sockets, p.responder)
+		for _, r := range p.responders {
+			sockets = append(sockets, r)
 		}
 		if p.routing != nil {
 			sockets = append(sockets, p.routing)

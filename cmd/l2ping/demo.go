@@ -27,8 +27,13 @@ import (
 // demoUserns marks the demo that runs in a user namespace of its own.
 const demoUserns = "L2PING_DEMO_USERNS"
 
-// demoReplies is how many replies the demo shows before the loss.
-const demoReplies = 5
+// demoReplies is how many replies the demo shows before the loss, demoSpare how
+// many more probes it has for that: where the machine is busy, some leave before
+// the route is gone.
+const (
+	demoReplies = 5
+	demoSpare   = 20
+)
 
 func newDemo(e *env) *cobra.Command {
 	cmd := &cobra.Command{
@@ -121,7 +126,7 @@ func (d *demo) run(ctx context.Context) error {
 		p, err = probe.New(probe.Config{
 			Targets:   probe.Hosts(n.HostIP),
 			Interface: "eth0",
-			Count:     demoReplies + 1,
+			Count:     demoReplies + demoSpare,
 			Interval:  200 * time.Millisecond,
 			Timeout:   time.Second,
 		})
@@ -130,8 +135,11 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// The first loss ends it.
+	running, end := context.WithCancel(ctx)
+	defer end()
 	var replies []probe.Reply
-	for event, err := range p.Run(ctx) {
+	for event, err := range p.Run(running) {
 		if err != nil {
 			return err
 		}
@@ -139,6 +147,9 @@ func (d *demo) run(ctx context.Context) error {
 		case probe.Start:
 			d.start(event.Start)
 		case probe.Replied:
+			if len(replies) >= demoReplies {
+				continue
+			}
 			replies = append(replies, event.Reply)
 			d.reply(&event)
 			if len(replies) == demoReplies {
@@ -148,7 +159,10 @@ func (d *demo) run(ctx context.Context) error {
 				}
 			}
 		case probe.Failed, probe.Lost:
-			d.loss(&event)
+			if running.Err() == nil {
+				d.loss(&event)
+			}
+			end()
 		case probe.Summary:
 			d.end(event.Statistics)
 		}

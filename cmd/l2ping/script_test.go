@@ -502,6 +502,7 @@ var changing = []struct {
 	{regexp.MustCompile(`; matched by count: this kernel has no SCM_TS_OPT_ID\)`), ")"},
 	{regexp.MustCompile(` \(matched by count: this kernel has no SCM_TS_OPT_ID\)`), ""},
 	{regexp.MustCompile(`, time \d+ms`), ", time Tms"},
+	{regexp.MustCompile(`\b\d+\.\d{3}ms\b`), "Tms"},
 	{regexp.MustCompile(`(rtt min/avg/max/mdev|min/avg/ewma/max) = [0-9.]+/[0-9.]+/[0-9.]+/[0-9.]+ ms`), "$1 = T/T/T/T ms"},
 	{regexp.MustCompile(`(?m), pipe \d+(,|$)`), "$1"},
 	{regexp.MustCompile(`(?m)^pipe \d+$`), ""},

@@ -1,10 +1,10 @@
 //go:build interop && linux
 
 // Package interop tests l2ping against programs that nobody here wrote:
-// iputils ping, tcpdump, tshark, jc, HdrHistogram's log processor, and Linux's
+// iputils ping and arping, ndisc6, tcpdump, tshark, jc, HdrHistogram's log processor, and Linux's
 // own network stack. All of it runs in private namespaces; no frame leaves them.
 //
-// The tests need Debian's packages iputils-ping, tcpdump, tshark, jc,
+// The tests need Debian's packages iputils-ping, iputils-arping, ndisc6, tcpdump, tshark, jc,
 // default-jre-headless and libhdrhistogram-java, and fail without them.
 package interop
 
@@ -71,6 +71,8 @@ func withCommand() (int, error) {
 // packages are Debian's, by the program that each is needed for.
 var packages = map[string]string{
 	"ping":    "iputils-ping",
+	"arping":  "iputils-arping",
+	"ndisc6":  "ndisc6",
 	"tcpdump": "tcpdump",
 	"tshark":  "tshark",
 	"jc":      "jc",

@@ -124,8 +124,12 @@ func (j *JSON) start(e *probe.Event) {
 		l.nextHop(&n)
 	}
 	l.int("mtu", p.MTU)
-	l.uint("id", uint64(s.ID))
-	l.int("size", s.DataLen)
+	if s.Neighbor != nil {
+		l.word("asks", s.Neighbor.Mode.String())
+	} else {
+		l.uint("id", uint64(s.ID))
+		l.int("size", s.DataLen)
+	}
 	l.word("filter", s.Filter.String())
 	if s.Filter == bpf.Classic && s.FilterFallback != nil {
 		l.text("filter_reason", s.FilterFallback.Error())
@@ -134,7 +138,9 @@ func (j *JSON) start(e *probe.Event) {
 	if why := timestampsReason(s); why != "" {
 		l.text("timestamps_reason", why)
 	}
-	l.int("cookie_bytes", s.CookieBytes)
+	if s.Neighbor == nil {
+		l.int("cookie_bytes", s.CookieBytes)
+	}
 }
 
 func (l *line) nextHop(n *arp.Neighbor) {
@@ -301,6 +307,12 @@ func (l *line) summary(s *probe.Statistics) {
 	}
 	if s.Conflicts > 0 {
 		l.uint("conflicts", s.Conflicts)
+	}
+	if s.Broadcasts > 0 {
+		l.uint("broadcasts", s.Broadcasts)
+	}
+	if s.BroadcastReplies > 0 {
+		l.uint("broadcast_replies", s.BroadcastReplies)
 	}
 	l.uint("reordered", s.Reordered)
 	l.uint("errors", s.Errors)

@@ -71,7 +71,7 @@ rtt min/avg/max/mdev = 0.011/0.011/0.011/0.000 ms
 	}{
 		{
 			"plain", TextOptions{Numeric: true}, header + `64 bytes from 192.0.2.1: icmp_seq=1 ttl=64 time=0.011 ms
-PING six.example (2001:db8::1) from 2001:db8::7 eth0: 56 data bytes
+PING six.example(2001:db8::1) from 2001:db8::7 eth0: 56 data bytes
 64 bytes from 2001:db8::1: icmp_seq=1 ttl=64 time=0.011 ms
 From 192.0.2.254 icmp_seq=2 Destination Host Unreachable for 192.0.2.1
 From 192.0.2.7 icmp_seq=3 Destination Host Unreachable for 192.0.2.1
@@ -185,7 +185,7 @@ func TestZones(t *testing.T) {
 		return e
 	}
 	got, _ := print(t, TextOptions{}, start, from(link.WithZone("eth0"), link))
-	want := "PING fe80::1%eth0 (fe80::1%eth0) from fe80::7%eth0 eth0: 56 data bytes\n" +
+	want := "PING fe80::1%eth0(fe80::1%eth0) from fe80::7%eth0 eth0: 56 data bytes\n" +
 		"64 bytes from fe80::1%eth0: icmp_seq=1 ttl=64 time=0.011 ms\n"
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)
@@ -340,7 +340,9 @@ func TestMessage6(t *testing.T) {
 		{probe.Failure{Type: 1, Code: 2}, "Destination unreachable: Beyond scope of source address"},
 		{probe.Failure{Type: 1, Code: 3}, "Destination unreachable: Address unreachable"},
 		{probe.Failure{Type: 1, Code: 4}, "Destination unreachable: Port unreachable"},
-		{probe.Failure{Type: 1, Code: 5}, "Destination unreachable: Unknown code 5"},
+		{probe.Failure{Type: 1, Code: 5}, "Destination unreachable: Source address failed ingress/egress policy"},
+		{probe.Failure{Type: 1, Code: 6}, "Destination unreachable: Reject route to destination"},
+		{probe.Failure{Type: 1, Code: 7}, "Destination unreachable: Unknown code 7"},
 		{probe.Failure{Type: 1, Code: 255}, "Destination unreachable: Unknown code 255"},
 		{probe.Failure{Type: 2, MTU: 1280}, "Packet too big: mtu=1280"},
 		{probe.Failure{Type: 2, Code: 1, MTU: 4294967295}, "Packet too big: mtu=4294967295, code=1"},

@@ -208,7 +208,17 @@ func (t *Text) header(e *probe.Event) {
 		t.printf("PATTERN: 0x%x\n", t.opts.Pattern)
 	}
 	t.told = true
-	t.printf("PING %s (%s) ", t.opts.Target(e.Address), e.Address)
+	t.printf("PING %s", t.opts.Target(e.Address))
+	switch {
+	case e.Address.Is4():
+		t.printf(" (%s) ", e.Address)
+	case t.hostOf(e).numeric: // without a space, by which parsers know a name
+		t.printf("(%s) ", e.Address)
+	default:
+		t.print("(")
+		t.host(e, e.Address)
+		t.print(") ")
+	}
 	if there {
 		t.printf("from %s %s: ", zoned(d.Path.Source, d.Path.Interface.Name), d.Path.Interface.Name)
 	}

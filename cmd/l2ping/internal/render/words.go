@@ -84,7 +84,7 @@ func message(e *probe.Event) string {
 	return fmt.Sprintf("Bad ICMP type: %d", f.Type)
 }
 
-// message6 is that of an ICMPv6 error (RFC 4443, section 3).
+// message6 is that of an ICMPv6 error (RFC 4443, section 3), in the words of iputils.
 func message6(f *probe.Failure) string {
 	of := func(words []string, unknown string) string {
 		if int(f.Code) < len(words) {
@@ -96,6 +96,7 @@ func message6(f *probe.Failure) string {
 	case frame.ICMPv6DestinationUnreachable:
 		return "Destination unreachable: " + of([]string{
 			"No route", "Administratively prohibited", "Beyond scope of source address", "Address unreachable", "Port unreachable",
+			"Source address failed ingress/egress policy", "Reject route to destination",
 		}, "Unknown code %d")
 	case frame.ICMPv6PacketTooBig:
 		if f.Code != 0 {
