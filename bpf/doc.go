@@ -1,10 +1,11 @@
 // Package bpf picks replies out of the frames of an interface, in the kernel.
 //
-// A Match says what a reply looks like. It has three compilations, which agree
-// frame by frame: Match.Accepts in Go, Match.Classic as a classic BPF program,
-// and, through NewFilter, an eBPF program. A Filter is one of the latter two,
-// ready to be attached to a packet socket: frames that do not match never reach
-// user space.
+// A Match says what a reply looks like: an echo reply or an ICMP error of IPv4 or
+// IPv6, or who has an address by ARP or neighbor discovery; behind VLAN tags, or
+// without a link layer. It has three compilations, which agree frame by frame:
+// Match.Accepts in Go, Match.Classic as a classic BPF program, and, through
+// NewFilter, an eBPF program. A Filter is one of the latter two, ready to be
+// attached to a packet socket: frames that do not match never reach user space.
 //
 // # Kernel and capabilities
 //
@@ -22,8 +23,8 @@
 // # Lifetime
 //
 // A Filter in mode EBPF holds the descriptors of its program and of the program's
-// types until Filter.Close. A socket holds its filter by itself: it goes on filtering after
-// Close, until the socket is closed or gets another filter.
+// types until Filter.Close. A socket holds its filter by itself: it goes on
+// filtering after Close, until the socket is closed or gets another filter.
 //
 // To receive not one frame that does not match, open the socket with DropAll as
 // its filter, bind it, set its options, then Filter.Attach.
@@ -34,4 +35,10 @@ package bpf
 // that these headers define. The headers of <asm/types.h> lie in a directory
 // named for this machine, not for the target.
 //
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel,bpfeb -tags linux match match.bpf.c -- -O2 -g -mcpu=v3 -Wall -Wextra -Werror -idirafter/usr/include/x86_64-linux-gnu -idirafter/usr/include/aarch64-linux-gnu
+// Without CAP_PERFMON, kernels before Linux 6.8 refuse to have a part of a stack
+// slot written to that a whole register was saved in (check_stack_write_fixed_off
+// in kernel/bpf/verifier.c: "attempt to corrupt spilled pointer on stack"), even
+// if nobody wants it any more. -no-stack-slot-sharing gives registers of 32 and
+// of 64 bits slots of their own.
+//
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel,bpfeb -tags linux match match.bpf.c -- -O2 -g -mcpu=v3 -mllvm -no-stack-slot-sharing -Wall -Wextra -Werror -idirafter/usr/include/x86_64-linux-gnu -idirafter/usr/include/aarch64-linux-gnu

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	cbpf "golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/internal/lab"
@@ -418,4 +419,26 @@ func TestKernelNarrowProtocol(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// The kernel takes the jumps of a program that is too long for short ones.
+func TestKernelFarJumps(t *testing.T) {
+	const n = 600
+	raw, err := cbpf.Assemble(numbers(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := datagramPair(t)
+	if err := in.raw.Control(func(fd uintptr) {
+		if err := attachClassic(int(fd), raw); err != nil {
+			t.Fatal(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n + 2 {
+		if got := passes(t, in, out, []byte{0, 0, byte(i >> 8), byte(i)}); got != (i >= n) {
+			t.Errorf("%d passes: %v", i, got)
+		}
+	}
 }

@@ -246,7 +246,14 @@ static __always_inline __u32 ipv6_headers_len(struct __sk_buff *skb, const struc
 	return sizeof(*ip) + sizeof(frag);
 }
 
-/* Tells whether the echoed payload at @off, of @len bytes, has our cookie. */
+/*
+ * Tells whether the echoed payload at @off, of @len bytes, has our cookie.
+ *
+ * Without CAP_PERFMON the verifier also follows the branches that cannot be
+ * taken, as a processor may by speculation, and then forgets what it knew of the
+ * registers compared (sanitize_speculative_path). A comparison does not convince
+ * it of a length, a mask does.
+ */
 static __always_inline int has_cookie(struct __sk_buff *skb, __u32 off, __u32 len)
 {
 	__u32 want = cookie_len;
@@ -254,8 +261,9 @@ static __always_inline int has_cookie(struct __sk_buff *skb, __u32 off, __u32 le
 
 	if (want == 0)
 		return 1;
-	if (want > sizeof(got) || want > len)
+	if (want > len)
 		return 0;
+	want = ((want - 1) & (sizeof(got) - 1)) + 1; /* as it was: it is 1 to 8 */
 	if (bpf_skb_load_bytes(skb, off, &got, want))
 		return 0;
 	return got == cookie;

@@ -60,10 +60,10 @@ const MaxVLANs = 2
 // 802.1Q, clause 9.6). The outer tag is the one that the kernel took out of the
 // frame; up to two that are left in it are understood (0x8100 or 0x88a8).
 //
-// An EchoReply is one of two things, in a whole IPv4 or IPv6 datagram not longer
-// than the frame whose destination is Local. IPv4 may have any options; of the
-// extension headers of IPv6 there may be one, a fragment header of what is no
-// fragment (RFC 6946):
+// An EchoReply is one of two things, in a whole IPv4 or IPv6 datagram to Local
+// that is not longer than the frame. IPv4 may have any options; of the extension
+// headers of IPv6 there may be one, a fragment header of what is no fragment
+// (RFC 6946):
 //
 //   - an ICMP echo reply with code 0, the identifier ID, a payload that begins
 //     with Cookie, and Peer as its source;

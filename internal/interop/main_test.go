@@ -1,11 +1,12 @@
 //go:build interop && linux
 
 // Package interop tests l2ping against programs that nobody here wrote:
-// iputils ping and arping, ndisc6, tcpdump, tshark, jc, HdrHistogram's log processor, and Linux's
-// own network stack. All of it runs in private namespaces; no frame leaves them.
+// iputils ping and arping, ndisc6, tcpdump, tshark, jc, HdrHistogram's log
+// processor, and Linux's own network stack. All of it runs in private namespaces;
+// no frame leaves them.
 //
-// The tests need Debian's packages iputils-ping, iputils-arping, ndisc6, tcpdump, tshark, jc,
-// default-jre-headless and libhdrhistogram-java, and fail without them.
+// The tests need Debian's packages iputils-ping, iputils-arping, ndisc6, tcpdump,
+// tshark, jc, default-jre-headless and libhdrhistogram-java, and fail without them.
 package interop
 
 import (
