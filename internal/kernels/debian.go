@@ -141,7 +141,7 @@ func Unpack(ctx context.Context, deb, dir string, modules []string) (*Image, err
 	}
 	defer root.Close()
 	if image.Modules, err = Modules(ctx, root.FS(), modules); err != nil {
-		return nil, fmt.Errorf("Linux %s: %w", image.Release, err)
+		return nil, fmt.Errorf("modules of Linux %s: %w", image.Release, err)
 	}
 	return image, nil
 }

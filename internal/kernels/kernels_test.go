@@ -29,7 +29,7 @@ const (
 
 	// stepLimit bounds the tests of one package, machineLimit all of a kernel.
 	stepLimit    = 6 * time.Minute
-	machineLimit = 9 * time.Minute
+	machineLimit = 15 * time.Minute
 )
 
 // modules are the kinds of links, of queueing disciplines and of filters that
@@ -293,7 +293,7 @@ func (s *suite) write(file string, image *Image) error {
 		a.Symlink("bin/"+applet, "/"+InitName)
 	}
 	a.Tree("src", s.root, func(d fs.DirEntry) bool { return d.Name() == ".git" || d.Name() == "bin" })
-	plan := Plan{Steps: s.steps, Abreast: 3}
+	plan := Plan{Steps: s.steps, Abreast: 2}
 	for _, m := range image.Modules {
 		name := "modules/" + m.Name + ".ko"
 		a.File(name, 0o644, m.Data)
