@@ -25,7 +25,7 @@ demo: build ## see it all in a private network; touches no other
 test: ## all tests; as root also those of eBPF and capabilities
 	$(GO) test $(RACE) ./...
 
-test-kernels: ## in Debian's 6.1 and 6.12 under emulation (apt-get install qemu-system-x86)
+test-kernels: ## in Debian's 6.1 and 6.12 under emulation (apt-get install qemu-system-x86 xz-utils)
 	cd internal/kernels && $(GO) test -tags kernels -count=1 -timeout 20m $(KERNELFLAGS)
 
 interop: ## against ping, arping, ndisc6, tshark, jc and HdrHistogram (.ci/run has their packages)

@@ -28,8 +28,8 @@ const (
 	labtest = module + "/internal/lab/labtest"
 
 	// stepLimit bounds the tests of one package, machineLimit all of a kernel.
-	stepLimit    = 6 * time.Minute
-	machineLimit = 15 * time.Minute
+	stepLimit    = 10 * time.Minute
+	machineLimit = 18 * time.Minute
 )
 
 // modules are the kinds of links, of queueing disciplines and of filters that
