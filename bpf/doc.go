@@ -35,10 +35,10 @@ package bpf
 // that these headers define. The headers of <asm/types.h> lie in a directory
 // named for this machine, not for the target.
 //
-// Without CAP_PERFMON, kernels before Linux 6.8 refuse to have a part of a stack
-// slot written to that a whole register was saved in (check_stack_write_fixed_off
-// in kernel/bpf/verifier.c: "attempt to corrupt spilled pointer on stack"), even
-// if nobody wants it any more. -no-stack-slot-sharing gives registers of 32 and
-// of 64 bits slots of their own.
+// With -mcpu=v2 all registers are of 64 bits, and the stack slots that they are
+// saved in are only ever written whole. Without CAP_PERFMON, Debian's Linux 6.1
+// among others refuses to have a part of such a slot written to, even by a
+// register of 32 bits that was saved there before (check_stack_write_fixed_off in
+// kernel/bpf/verifier.c: "attempt to corrupt spilled pointer on stack").
 //
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel,bpfeb -tags linux match match.bpf.c -- -O2 -g -mcpu=v3 -mllvm -no-stack-slot-sharing -Wall -Wextra -Werror -idirafter/usr/include/x86_64-linux-gnu -idirafter/usr/include/aarch64-linux-gnu
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel,bpfeb -tags linux match match.bpf.c -- -O2 -g -mcpu=v2 -Wall -Wextra -Werror -idirafter/usr/include/x86_64-linux-gnu -idirafter/usr/include/aarch64-linux-gnu

@@ -184,6 +184,9 @@ func replay(t *testing.T, tests *Test) {
 	for _, test := range tests.Tests {
 		t.Run(test.Element(), func(t *testing.T) {
 			io.WriteString(t.Output(), test.Output)
+			if test.Elapsed > 0 {
+				t.Logf("took %v there", test.Elapsed)
+			}
 			replay(t, test)
 			switch test.Verdict {
 			case Passed:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // A Verdict is how a test ended.
@@ -24,6 +25,7 @@ type Test struct {
 	Name    string // with those of the tests that it is in, as go test has it
 	Began   bool   // false of a mere part of a name: "a" where "a/b" is one test's
 	Verdict Verdict
+	Elapsed time.Duration // by the clock of the machine it ran in
 	Output  string // its own, without the lines that tell of starts and ends
 	Tests   []*Test
 }
@@ -48,6 +50,8 @@ type event struct {
 	Action string
 	Test   string
 	Output string
+	// Elapsed is in seconds.
+	Elapsed float64
 }
 
 // ReadTests reads what go tool test2json makes of one test binary's output. The
@@ -87,6 +91,7 @@ func ReadTests(r io.Reader) (*Test, error) {
 		case string(Passed), string(Failed), string(Skipped):
 			if t != root { // of the whole run its exit status says more
 				t.Verdict = Verdict(e.Action)
+				t.Elapsed = time.Duration(e.Elapsed * float64(time.Second))
 			}
 		}
 	}
