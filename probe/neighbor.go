@@ -29,10 +29,10 @@ var ErrNoNeighbors = errors.New("has no neighbors to ask")
 // targets are taken to be on the link, whatever routing says, if the Config names
 // the interface.
 //
-// Neither protocol numbers its requests. An answer is that of the probe sent last,
-// and an answer more of the same MAC to the same probe is a duplicate: perhaps
-// another program's on this host. Another MAC's is a reply of its own, and a
-// conflict.
+// Neither protocol numbers its requests. An answer is that of the probe that was
+// sent last when it arrived, and an answer more of the same MAC to the same probe
+// is a duplicate: perhaps another program's on this host. Another MAC's is a reply
+// of its own, and a conflict.
 //
 // Count limits the probes also together with Deadline: as in arping(8) the run ends
 // when so many were sent and none is waited for any longer, or when so many answers
@@ -401,7 +401,7 @@ func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
 		to != t.source && !to.IsMulticast() {
 		return false
 	}
-	p := t.table.get(t.stats.Sent)
+	p := t.asked(f.Arrival)
 	if p == nil {
 		return false
 	}
@@ -414,6 +414,18 @@ func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
 	}
 	e.hold(&a, p)
 	return true
+}
+
+// asked is the probe that was sent last when an answer arrived, which several may
+// have been since. It is that sent last of all where the clock does not say.
+func (t *target) asked(arrival int64) *entry {
+	last := t.table.get(t.stats.Sent)
+	for p := last; p != nil; p = t.table.get(p.n - 1) {
+		if arrival == 0 || p.sent.wall <= arrival {
+			return p
+		}
+	}
+	return last
 }
 
 // hasAsked notes that a target was asked for.

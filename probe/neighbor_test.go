@@ -36,6 +36,8 @@ type street struct {
 	answer func(q asked)
 	fault  func(n int) error // of sending frame n, from 1
 	tries  int
+	// busy is how long the program does not come to read what has arrived.
+	busy time.Duration
 
 	mu      sync.Mutex
 	queue   []capture.Frame
@@ -150,11 +152,13 @@ func (s *street) arrive(after time.Duration, b []byte, err error) {
 		s.t.Error(err)
 		return
 	}
+	arrival := time.Now().Add(after).UnixNano()
 	come := func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.queue = append(s.queue, capture.Frame{Data: b, Length: len(b), Arrival: time.Now().UnixNano()})
+		s.queue = append(s.queue, capture.Frame{Data: b, Length: len(b), Arrival: arrival})
 	}
+	after += s.busy
 	if after == 0 {
 		come() // nobody is waiting who could be woken
 		return
@@ -417,6 +421,22 @@ func TestNeighborDuplicate(t *testing.T) {
 		got := s.run(2 * time.Second)
 		s.wantLog("1 replied 02:00:5e:00:53:02", "1 duplicate 02:00:5e:00:53:02", "2 replied 02:00:5e:00:53:02", "2 duplicate 02:00:5e:00:53:02")
 		wantCounts(t, got, Statistics{Sent: 2, Received: 2, Duplicates: 2, Broadcasts: 1})
+	})
+}
+
+// Answers that are read together belong each to the probe before it.
+func TestNeighborReadLate(t *testing.T) {
+	cfg := asking(&Neighbor{Broadcast: true}, 3, farIP)
+	cfg.Interval = 10 * time.Millisecond
+	onStreet(t, cfg, func(s *street) {
+		s.busy = 25 * time.Millisecond
+		s.answer = func(q asked) { s.reply(q, farMAC, time.Duration(q.n)*time.Millisecond) }
+		got := s.run(1020 * time.Millisecond)
+		s.wantLog("1 replied 02:00:5e:00:53:02", "2 replied 02:00:5e:00:53:02", "3 replied 02:00:5e:00:53:02")
+		wantCounts(t, got, Statistics{Sent: 3, Received: 3, Broadcasts: 3})
+		if got.RTT.Min != time.Millisecond || got.RTT.Max != 3*time.Millisecond {
+			t.Errorf("RTTs from %v to %v, want 1ms to 3ms", got.RTT.Min, got.RTT.Max)
+		}
 	})
 }
 

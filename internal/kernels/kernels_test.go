@@ -158,7 +158,7 @@ func (s *suite) run(ctx context.Context, t *testing.T, m *Machine, image *Image)
 
 // judge makes subtests of a package's tests.
 func (s *suite) judge(ctx context.Context, t *testing.T, message Message, out *bytes.Buffer) {
-	cmd := exec.CommandContext(ctx, "go", "tool", "test2json")
+	cmd := exec.CommandContext(ctx, "go", "tool", "test2json", "-t") // -t is what it takes to be told of times
 	cmd.Stdin = out
 	converted, err := cmd.Output()
 	if err != nil {

@@ -54,6 +54,15 @@ func netem(t *testing.T, far bool, cfg lab.Netem) *lab.Pair {
 	if far {
 		end = p.Far
 	}
+	// Who asks for a MAC may be as unlucky as who probes.
+	for _, err := range []error{
+		p.Near.SetNeighbor("eth0", p.FarIP, p.FarMAC, lab.Permanent),
+		p.Far.SetNeighbor("eth0", p.NearIP, p.NearMAC, lab.Permanent),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	labtest.RequireKind(t, end.SetNetem("eth0", cfg))
 	return p
 }

@@ -26,7 +26,7 @@ type Test struct {
 	Began   bool   // false of a mere part of a name: "a" where "a/b" is one test's
 	Verdict Verdict
 	Elapsed time.Duration // by the clock of the machine it ran in
-	Output  string // its own, without the lines that tell of starts and ends
+	Output  string        // its own, without the lines that tell of starts and ends
 	Tests   []*Test
 }
 
