@@ -23,13 +23,13 @@ import (
 type Watch struct {
 	state      atomic.Pointer[watched]
 	generation atomic.Uint64
-	remade     atomic.Uint64
 	changes    chan struct{}
 
 	// What follow alone uses: the interface, and the masters that it has or
 	// had.
 	index   int32
 	name    string
+	remade  uint64
 	masters map[int32]bool
 	// lost says that messages were: from then on one that waited may be older
 	// than what was looked at, and is a reason to look again.
@@ -40,10 +40,11 @@ type Watch struct {
 	wg     sync.WaitGroup
 }
 
-// watched is what a Watch tells.
+// watched is what a Watch tells of the interface, at one time.
 type watched struct {
-	index int // 0: there is none
-	err   error
+	index  int // 0: there is none
+	remade uint64
+	err    error
 }
 
 // watchGroups are what a Watch is told of.
@@ -149,7 +150,7 @@ func (w *Watch) follow() {
 // says has to be trusted.
 func (w *Watch) lookAgain() {
 	if w.look() != nil {
-		w.state.Store(&watched{index: int(w.index)})
+		w.state.Store(&watched{index: int(w.index), remade: w.remade})
 	}
 }
 
@@ -260,17 +261,17 @@ func attributes(b []byte) func(yield func(typ uint16, value []byte) bool) {
 // interface's where the last one is gone.
 func (w *Watch) found(index int32, name string) {
 	if s := w.state.Load(); s != nil && s.index == 0 {
-		w.remade.Add(1)
+		w.remade++
 	}
 	w.index, w.name = index, name
 }
 
 func (w *Watch) gone() {
-	w.state.Store(&watched{err: fmt.Errorf("%s is gone: %w", w.name, ErrDown)})
+	w.state.Store(&watched{remade: w.remade, err: fmt.Errorf("%s is gone: %w", w.name, ErrDown)})
 }
 
 func (w *Watch) set(flags uint32) {
-	s := &watched{index: int(w.index)}
+	s := &watched{index: int(w.index), remade: w.remade}
 	switch {
 	case flags&unix.IFF_UP == 0:
 		s.err = fmt.Errorf("%s: %w", w.name, ErrDown)
@@ -292,7 +293,12 @@ func (w *Watch) Err() error {
 // Remade counts how often the interface was made anew, after it was gone: then
 // sockets that are open have to be bound to it (Link.Rebind), even if its index
 // is the old one, and paths asked for again. It does not block.
-func (w *Watch) Remade() uint64 { return w.remade.Load() }
+func (w *Watch) Remade() uint64 {
+	if s := w.state.Load(); s != nil {
+		return s.remade
+	}
+	return 0
+}
 
 // Index returns the interface's present index, 0 while there is none. It does
 // not block.

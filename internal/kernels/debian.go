@@ -22,11 +22,11 @@ type Debian struct {
 	Metapackage string
 }
 
-// Kernels are those of Debian 12: its own, and the one of Debian 13 in it. They
-// are the flavor for virtual machines, the smallest.
+// Kernels are those of Debian 12: its own, and the one of Debian 13 in it. The
+// smaller flavor for virtual machines lacks ppp.
 var Kernels = []Debian{
-	{Series: "6.1", Metapackage: "linux-image-cloud-amd64"},
-	{Series: "6.12", Metapackage: "linux-image-6.12-cloud-amd64"},
+	{Series: "6.1", Metapackage: "linux-image-amd64"},
+	{Series: "6.12", Metapackage: "linux-image-6.12-amd64"},
 }
 
 var (

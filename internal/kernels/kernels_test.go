@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,7 +14,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,14 +33,9 @@ const (
 // modules are the kinds of links, of queueing disciplines and of filters that
 // the lab makes. What is built into a kernel is not loaded.
 var modules = []string{
-	"8021q", "bonding", "bridge", "dummy", "ifb", "ipvlan", "macvlan", "team", "team_mode_activebackup",
-	"tun", "veth", "vrf", "vxlan", "wireguard",
+	"8021q", "bonding", "bridge", "dummy", "ifb", "ip6_gre", "ip6_tunnel", "ip_gre", "ipip", "ipvlan", "macvlan",
+	"pppoe", "sit", "team", "team_mode_activebackup", "tun", "veth", "vrf", "vxlan", "wireguard",
 	"sch_netem", "sch_tbf", "sch_ingress", "cls_matchall", "cls_u32", "act_mirred",
-}
-
-// leftOut are packages that use the lab and are not run here, with the reason.
-var leftOut = map[string]string{
-	module + "/internal/bench": "it is about its peers, which are programs of Debian",
 }
 
 // environment is that of every step.
@@ -50,13 +43,6 @@ var environment = []string{
 	"PATH=/bin", "HOME=/root",
 	"L2PING_TEST_REQUIRE=root", "L2PING_TEST_KINDS=all",
 }
-
-// only picks steps, for who works on one of them: go test -tags kernels
-// ./internal/kernels -run TestKernels/6.12 -steps '^(l2|capture)$'.
-var only = flag.String("steps", "", "run only the steps whose names match this regular expression")
-
-// extra are the flags of a package's tests, with reasons where they leave out.
-var extra = map[string][]string{}
 
 // A suite is what is built once and run in every kernel.
 type suite struct {
@@ -228,10 +214,32 @@ func build(ctx context.Context, dir string) (*suite, error) {
 		return nil, err
 	}
 	var packages []string
+	known := map[string]bool{}
 	for line := range strings.Lines(string(out)) {
 		words := strings.Fields(line)
-		if pkg := words[0]; slices.Contains(words[1:], labtest) && leftOut[pkg] == "" {
-			packages = append(packages, pkg)
+		name := strings.TrimPrefix(words[0], module+"/")
+		if !slices.Contains(words[1:], labtest) {
+			continue
+		}
+		known[name] = true
+		selection, ok := chosen(name)
+		if !ok {
+			continue
+		}
+		packages = append(packages, words[0])
+		binary := path.Base(name) + ".test"
+		s.programs["bin/"+binary] = filepath.Join(dir, binary)
+		s.packages[name] = true
+		s.steps = append(s.steps, Step{
+			Name: name,
+			Dir:  "/src/" + name,
+			Args: append([]string{"/bin/" + binary, "-test.v=test2json", "-test.paniconexit0", "-test.short", "-test.timeout=" + stepLimit.String()}, selection...),
+			Env:  environment, Limit: stepLimit + 10*time.Second,
+		})
+	}
+	for name := range choices {
+		if !known[name] {
+			return nil, fmt.Errorf("choose tests: there is no package %s that uses the lab", name)
 		}
 	}
 	flags := []string{"-trimpath", "-ldflags", "-s -w", "-o", dir + "/"}
@@ -241,28 +249,14 @@ func build(ctx context.Context, dir string) (*suite, error) {
 	if _, err := goTool(append(append([]string{"build"}, flags...), module+"/cmd/l2ping", module+"/internal/kernels/guest")...); err != nil {
 		return nil, err
 	}
-	for _, pkg := range packages {
-		name := strings.TrimPrefix(pkg, module+"/")
-		binary := path.Base(pkg) + ".test"
-		s.programs["bin/"+binary] = filepath.Join(dir, binary)
-		s.packages[name] = true
-		s.steps = append(s.steps, Step{
-			Name: name,
-			Dir:  "/src/" + name,
-			Args: append([]string{"/bin/" + binary, "-test.v=test2json", "-test.paniconexit0", "-test.short", "-test.timeout=" + stepLimit.String()}, extra[name]...),
-			Env:  environment, Limit: stepLimit + 10*time.Second,
-		})
-	}
 	s.programs["bin/l2ping"] = filepath.Join(dir, "l2ping")
 	s.programs[InitName] = filepath.Join(dir, "guest")
 	s.steps = append(s.steps, Step{
 		Name: "l2ping-demo", Dir: "/", Args: []string{"/bin/l2ping", "demo"}, Env: environment, Limit: time.Minute,
 	})
-	chosen, err := regexp.Compile(*only)
-	if err != nil {
+	if s.steps, err = pick(s.steps); err != nil {
 		return nil, err
 	}
-	s.steps = slices.DeleteFunc(s.steps, func(step Step) bool { return !chosen.MatchString(step.Name) })
 	fmt.Printf("built in %.1f s\n", time.Since(begun).Seconds())
 	return s, nil
 }

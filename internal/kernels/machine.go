@@ -28,7 +28,9 @@ const commandLine = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic " +
 	// Its watch over CPUs that hang counts time that the host did not give.
 	"nowatchdog " +
 	// To end a namespace, or close a packet socket, waits for them.
-	"rcupdate.rcu_expedited=1"
+	"rcupdate.rcu_expedited=1 " +
+	// Else each namespace gets a device of every kind of tunnel.
+	"fb_tunnels=none"
 
 // consoleLines is how much of the console an error has.
 const consoleLines = 100
