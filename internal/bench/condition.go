@@ -25,6 +25,7 @@ type condition struct {
 	busy       bool          // a loop on every CPU
 	delay      time.Duration // a scripted peer answers, so much later; 0: Linux does
 	unresolved bool          // no neighbor is known when a tool starts
+	arp        bool          // of the tools that send ARP requests, else of the others
 
 	cpu *cpuTarget // what l2ping's CPU use is held against, if anything
 }
@@ -67,6 +68,10 @@ var allConditions = []condition{
 		// Each probe costs every tool a second of the whole bench.
 		name: "cold", what: "at a low rate: caches are cold, CPUs asleep",
 		count: 10, interval: time.Second,
+	},
+	{
+		name: "arp", what: "ARP requests, at the lowest rate of arping",
+		count: 10, interval: time.Second, arp: true,
 	},
 }
 

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -47,15 +48,16 @@ func parseCPUModel(cpuinfo []byte) string {
 	return ""
 }
 
-// watchMemory follows the peak resident set of a process; the function that it
-// returns ends that and tells it. The rusage of a child would not do: it has
-// the peak of the parent in it, which the child shared until execve
-// (exec_mmap, setmax_mm_hiwater_rss).
-func watchMemory(pid int) (end func() int64) {
+// watch follows the peak resident set of a process and the number of sockets that
+// it has open; the function that it returns ends that and tells them. The rusage
+// of a child would not do: it has the peak of the parent in it, which the child
+// shared until execve (exec_mmap, setmax_mm_hiwater_rss).
+func watch(pid int, every time.Duration) (end func() (memory int64, sockets int)) {
 	var (
-		peak int64
-		wg   sync.WaitGroup
-		done = make(chan struct{})
+		memory  int64
+		sockets int
+		wg      sync.WaitGroup
+		done    = make(chan struct{})
 	)
 	wg.Go(func() {
 		// Seldom, for every look costs the tool some interrupts.
@@ -64,18 +66,34 @@ func watchMemory(pid int) (end func() int64) {
 		for {
 			select {
 			case <-next.C:
-				peak = max(peak, highWater(pid))
-				next.Reset(time.Second)
+				memory, sockets = max(memory, highWater(pid)), max(sockets, openSockets(pid))
+				next.Reset(every)
 			case <-done:
 				return
 			}
 		}
 	})
-	return func() int64 {
+	return func() (int64, int) {
 		close(done)
 		wg.Wait()
-		return peak
+		return memory, sockets
 	}
+}
+
+// openSockets is how many sockets a process has, 0 if nobody knows.
+func openSockets(pid int) int {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	open, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, fd := range open {
+		if what, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && strings.HasPrefix(what, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 // highWater is a process's VmHWM in bytes, 0 if it has none (any more).

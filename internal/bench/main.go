@@ -10,6 +10,9 @@
 // peer, which on a veth pair is under a microsecond; a capture of departures
 // would be no truth, for its tap delays the frame between its stamp and the
 // driver's.
+//
+// It measures, too, what one probe takes as a whole process, and what thousands of
+// targets cost in CPU and memory.
 package main
 
 import (
@@ -21,6 +24,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -32,7 +36,9 @@ type options struct {
 	count      int           // 0: the condition's own
 	interval   time.Duration // 0: the condition's own
 	runs       int
-	once       int // runs of one probe; 0: none
+	once       int   // runs of one probe; 0: none
+	many       int   // probes to each of many targets; 0: none
+	targets    []int // how many, ascending
 	conditions []condition
 	tools      []tool
 	json       string
@@ -65,10 +71,12 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	fs.DurationVar(&o.interval, "interval", 0, "time between probes (the condition's own)")
 	fs.IntVar(&o.runs, "runs", 3, "runs of each tool, interleaved")
 	fs.IntVar(&o.once, "once", 10, "runs of one probe of each tool, for the time that it takes; 0: none")
+	fs.IntVar(&o.many, "many", mostMany, "probes to each of many targets; 0: none")
 	fs.StringVar(&o.json, "json", "", "write the results to this `file`, too")
 	fs.BoolVar(&o.verbose, "v", false, "print the single runs, too")
 	fs.StringVar(&o.keep, "keep", "", "keep captures and outputs in this `directory`")
-	conditionNames := fs.String("conditions", names(allConditions), "under which conditions, a `list`")
+	conditionNames := fs.String("conditions", names(allConditions), "under which conditions, a `list`; empty: none")
+	sizes := fs.String("targets", "1000,10000", "how many targets are many, a `list`")
 	toolNames := fs.String("tools", names(allTools), "which tools, a `list`")
 	if err := fs.Parse(args); err != nil {
 		return nil, err
@@ -91,8 +99,16 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 		if o.once < 0 || o.once > 1000 {
 			return fmt.Errorf("-once %d: not from 0 to 1000", o.once)
 		}
-		if o.conditions, err = choose("condition", allConditions, *conditionNames); err != nil {
+		if o.many < 0 || o.many > 1000 {
+			return fmt.Errorf("-many %d: not from 0 to 1000", o.many)
+		}
+		if o.targets, err = parseSizes(*sizes); err != nil {
 			return err
+		}
+		if *conditionNames != "" {
+			if o.conditions, err = choose("condition", allConditions, *conditionNames); err != nil {
+				return err
+			}
 		}
 		o.tools, err = choose("tool", allTools, *toolNames)
 		return err
@@ -101,6 +117,20 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 		fmt.Fprintf(stderr, "bench: %v\n", err)
 	}
 	return o, err
+}
+
+// parseSizes reads how many targets are many.
+func parseSizes(list string) ([]int, error) {
+	var sizes []int
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 2 || n > maxMany {
+			return nil, fmt.Errorf("-targets %q: not a number from 2 to %d", text, maxMany)
+		}
+		sizes = append(sizes, n)
+	}
+	slices.Sort(sizes)
+	return slices.Compact(sizes), nil
 }
 
 // named is what a list on the command line chooses from.
@@ -153,6 +183,10 @@ func run(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 		return err
 	}
 	for _, c := range o.conditions {
+		if !slices.ContainsFunc(b.tools, func(t tool) bool { return t.arp == c.arp }) {
+			fmt.Fprintf(stderr, "%s: no tool for it\n", c.name)
+			continue
+		}
 		results, out, err := b.measure(ctx, c)
 		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
@@ -168,6 +202,14 @@ func run(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 			return err
 		}
 		if err := r.Once.print(stdout); err != nil {
+			return err
+		}
+	}
+	if o.many > 0 {
+		if r.Many, err = b.measureMany(ctx); err != nil {
+			return err
+		}
+		if err := r.Many.print(stdout, o.verbose); err != nil {
 			return err
 		}
 	}

@@ -52,7 +52,7 @@ func (b *bench) measureOnce(ctx context.Context) (*onceSection, error) {
 				s.Tools[i].Unknown.add(wall)
 			case err == nil:
 				s.Tools[i].Known.add(wall)
-			case s.Tools[i].Tool == ours || ctx.Err() != nil:
+			case b.tools[i].isOurs() || ctx.Err() != nil:
 				return fmt.Errorf("%s: %w", s.Tools[i].Tool, err)
 			default:
 				failed[i] = true

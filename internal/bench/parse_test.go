@@ -37,6 +37,11 @@ var recorded = []struct {
 	{"arping", "arping.txt", []sample{
 		{seq: 1, order: 1, rtt: 540_000}, {seq: 2, order: 2, rtt: 555_000}, {seq: 3, order: 3, rtt: 554_000},
 	}},
+	{"l2ping-arping", "l2ping-arping.json", []sample{
+		{seq: 1, rtt: 11_607, arrival: 1_795_438_518_136_357_629, source: "driver"},
+		{seq: 2, rtt: 21_242, arrival: 1_795_438_519_136_456_910, source: "driver"},
+		{seq: 3, rtt: 17_987, arrival: 1_795_438_520_136_589_691, source: "driver"},
+	}},
 	{"scapy", "scapy.txt", []sample{
 		{seq: 1, rtt: 66_519}, {seq: 2, rtt: 64_850}, {seq: 3, rtt: 57_220}, {seq: 4, rtt: 63_419}, {seq: 5, rtt: 52_691},
 	}},

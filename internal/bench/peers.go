@@ -49,7 +49,8 @@ type tool struct {
 	args   func(job) []string
 	parse  func(output []byte) ([]sample, error)
 
-	// What is captured at the two ends, echo messages if arp is not set.
+	// arp says that it sends ARP requests instead of echo requests: those are
+	// captured at the two ends.
 	arp bool
 }
 
@@ -63,8 +64,14 @@ func (t tool) messages() (request, reply message) {
 	return echoRequest, echoReply
 }
 
-// ours is the tool with which the others are compared.
-const ours = "l2ping"
+// ours and oursARP are the tools with which the others are compared: both are
+// l2ping.
+const (
+	ours    = "l2ping"
+	oursARP = "l2ping-arping"
+)
+
+func (t tool) isOurs() bool { return t.name == ours || t.name == oursARP }
 
 // allTools are the tools that can be measured.
 var allTools = []tool{
@@ -138,7 +145,7 @@ var allTools = []tool{
 	},
 	{
 		name: "arping",
-		note: "ARP requests instead of echo requests, measured by the captured ARP frames",
+		note: "ARP requests, measured by the captured ARP frames",
 		find: installed("arping", "iputils-arping", "-V", `arping from (iputils \S+)`),
 		refuse: func(j job) string {
 			if j.interval%time.Second != 0 {
@@ -152,6 +159,18 @@ var allTools = []tool{
 			}
 		},
 		parse: parseArping,
+		arp:   true,
+	},
+	{
+		name: oursARP,
+		note: "l2ping arping: as arping",
+		find: buildL2ping,
+		args: func(j job) []string {
+			return []string{
+				"arping", "-i", j.ifname, "-c", strconv.Itoa(j.count), "-d", j.interval.String(), "--json", j.target.String(),
+			}
+		},
+		parse: parseL2ping,
 		arp:   true,
 	},
 	{
@@ -286,7 +305,7 @@ func findTools(ctx context.Context, o *options, dir string) (found []tool, progr
 		case err == nil:
 			found = append(found, t)
 			programs[t.name] = p
-		case t.name == ours || ctx.Err() != nil:
+		case t.isOurs() || ctx.Err() != nil:
 			return nil, nil, nil, errors.Join(err, context.Cause(ctx))
 		default:
 			missing = append(missing, leftOut{t.name, err.Error()})

@@ -88,6 +88,7 @@ func TestArguments(t *testing.T) {
 		{tool: "nping", job: every(10 * time.Millisecond), args: "--icmp -e eth0 -c 5 --delay 10ms --data-length 56 198.51.100.2"},
 		{tool: "arping", job: every(time.Second), args: "-I eth0 -c 5 -i 1 198.51.100.2"},
 		{tool: "arping", job: every(999 * time.Millisecond), refuse: true},
+		{tool: "l2ping-arping", job: every(time.Second), args: "arping -i eth0 -c 5 -d 1s --json 198.51.100.2"},
 		{tool: "scapy", job: every(time.Millisecond), args: "eth0 198.51.100.2 5 0.001"},
 		{tool: "pro-bing", job: every(time.Millisecond), args: "eth0 198.51.100.2 5 1ms"},
 	} {

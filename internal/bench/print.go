@@ -26,14 +26,14 @@ func (r *report) printHead(w io.Writer) error {
 		if i == 0 {
 			label = "tools"
 		}
-		fmt.Fprintf(&b, "  %-8s  %-8s  %s", label, t.Tool, t.Version)
+		fmt.Fprintf(&b, "  %-8s  %-*s  %s", label, nameWidth, t.Tool, t.Version)
 		if t.Note != "" {
 			fmt.Fprintf(&b, ": %s", t.Note)
 		}
 		b.WriteString("\n")
 	}
 	for _, l := range r.LeftOut {
-		fmt.Fprintf(&b, "  left out  %-8s  %s\n", l.Tool, l.Why)
+		fmt.Fprintf(&b, "  left out  %-*s  %s\n", nameWidth, l.Tool, l.Why)
 	}
 	b.WriteString(`
 error is the reported minus the true RTT. The truth is captured: from a request's arrival at the
@@ -81,6 +81,9 @@ func count(sent, reported int) string {
 	return fmt.Sprintf("%d of %d", reported, sent)
 }
 
+// nameWidth is that of the longest tool's name.
+const nameWidth = len(oursARP)
+
 // table starts a table; its first column is text and the rest are numbers.
 func table(w io.Writer, columns ...string) *tabwriter.Writer {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -89,7 +92,7 @@ func table(w io.Writer, columns ...string) *tabwriter.Writer {
 }
 
 func row(t *tabwriter.Writer, cells ...string) {
-	fmt.Fprintf(t, "%-8s\t%s\t\n", cells[0], strings.Join(cells[1:], "\t"))
+	fmt.Fprintf(t, "%-*s\t%s\t\n", nameWidth, cells[0], strings.Join(cells[1:], "\t"))
 }
 
 // print writes the table of a condition, that of its single runs if verbose,
@@ -210,17 +213,23 @@ func (r *report) printSummary(w io.Writer) error {
 		b           strings.Builder
 		all, missed int
 	)
-	for _, s := range r.Conditions {
-		for _, v := range s.Verdicts {
+	sum := func(name string, verdicts []verdict) {
+		for _, v := range verdicts {
 			if v.Reached == nil {
 				continue
 			}
 			all++
 			if !*v.Reached {
 				missed++
-				fmt.Fprintf(&b, "  %-11s  %s: %s\n", reached(v.Reached), s.Name, v.Text)
+				fmt.Fprintf(&b, "  %-11s  %s: %s\n", reached(v.Reached), name, v.Text)
 			}
 		}
+	}
+	for _, s := range r.Conditions {
+		sum(s.Name, s.Verdicts)
+	}
+	if r.Many != nil {
+		sum("many", r.Many.Verdicts)
 	}
 	if all == 0 {
 		return nil

@@ -18,6 +18,7 @@ type report struct {
 	LeftOut    []leftOut     `json:"left_out,omitempty"` // of all conditions
 	Conditions []section     `json:"conditions"`
 	Once       *onceSection  `json:"one_probe,omitempty"`
+	Many       *manySection  `json:"many_targets,omitempty"`
 }
 
 // toolVersion is a program that has a part in it.
@@ -88,13 +89,21 @@ func newSection(c condition, j job, results []result, out []leftOut) section {
 			s.Tools = append(s.Tools, newToolReport(r.Tool, s.Runs))
 		}
 	}
-	if l := s.tool(ours); l != nil && l.Error.P99 > 0 {
+	if l := s.ours(); l != nil && l.Error.P99 > 0 {
 		for i := range s.Tools {
 			s.Tools[i].Ratio = float64(s.Tools[i].Error.P99) / float64(l.Error.P99)
 		}
 	}
 	s.Verdicts = judge(c, &s)
 	return s
+}
+
+// ours is the report of l2ping, nil if it has none here.
+func (s *section) ours() *toolReport {
+	if t := s.tool(ours); t != nil {
+		return t
+	}
+	return s.tool(oursARP)
 }
 
 // tool is the report of a tool, nil if it has none here.

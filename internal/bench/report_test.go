@@ -111,6 +111,12 @@ func TestVerdicts(t *testing.T) {
 			}, "first probe's |error| 6.00 us: at most 5.00, for resolution is not in it",
 		},
 		{
+			"ARP", condition{arp: true}, section{Tools: []toolReport{tool("arping", 500*us, 0, 0), tool("l2ping-arping", 2*us, 0, 0)}}, []verdict{
+				{Target: "p99", Got: 2 * us, Limit: 5 * us, Reached: yes},
+				{Target: "p99_of_best_peer", Got: 2 * us, Limit: 500 * us / 8, Peer: "arping", PeerValue: 500 * us, Reached: yes},
+			}, "|error| p99 2.00 us: at most 1/8 of the best peer's, arping's 500.0 (it is 250.0 times l2ping's)",
+		},
+		{
 			"first probe never reported", unresolved, section{Tools: []toolReport{{Tool: "l2ping"}}}, []verdict{
 				{Target: "p99", Limit: 5 * us, Reached: yes},
 				{Target: "p99_of_best_peer"},
@@ -178,11 +184,11 @@ func TestPrint(t *testing.T) {
 	text := b.String()
 	for _, line := range []string{
 		"  machine   Linux 6.18.5 x86_64, 2 CPUs, Some CPU",
-		"            hping3    3: coarse",
-		"  left out  nping     not installed (apt-get install nmap)",
+		"            hping3         3: coarse",
+		"  left out  nping          not installed (apt-get install nmap)",
 		"idle: nothing else runs; 3 probes a run, 10ms apart",
-		"  l2ping        30.0   -0.10         0.10  6.00  6.00        +6.00  500.0       -       2",
-		"  hping3        30.0  +900.0        900.0  1200  1200       +900.0  333.3     1.5  2 of 3",
+		"  l2ping             30.0   -0.10         0.10  6.00  6.00        +6.00  500.0       -       2",
+		"  hping3             30.0  +900.0        900.0  1200  1200       +900.0  333.3     1.5  2 of 3",
 		"  of 3 probes the p99 is the largest",
 		"  l2ping run 1: of that error, at departure p99 6.00 max 6.00, at arrival p99 0.00 max 0.00",
 		"  hping3 sends every 16.0 ms",
@@ -191,7 +197,7 @@ func TestPrint(t *testing.T) {
 		"  reached      |error| p99 6.00 us: at most 1/8 of the best peer's, hping3's 1200 (it is 200.0 times l2ping's)",
 		"  not judged   CPU per probe at most fping's: fping is not measured",
 		"one probe: the whole process, from its start to its end, in ms; median of 3 runs",
-		"  l2ping              20.0              40.0",
+		"  l2ping                   20.0              40.0",
 		"  left out: fping: exit status 4",
 		"1 of 2 targets reached",
 		"  NOT reached  idle: |error| p99 6.00 us: at most 5.00",

@@ -84,6 +84,7 @@ type result struct {
 	sources    map[string]int // probes by the tool's own stamps
 	cpu        time.Duration  // user and system
 	memory     int64          // peak resident set in bytes, 0 if the run was too short to tell
+	sockets    int            // the most that were open at once, 0 likewise
 	wall       time.Duration
 	busy       float64 // share of all CPUs' time that was used, by anybody
 }
@@ -110,7 +111,7 @@ func (b *bench) measure(ctx context.Context, c condition) (all []result, out []l
 	failed := map[string]bool{}
 	for run := 1; run <= b.runs; run++ {
 		for _, t := range b.tools {
-			if failed[t.name] {
+			if failed[t.name] || t.arp != c.arp {
 				continue
 			}
 			if t.refuse != nil && t.refuse(j) != "" {
@@ -123,7 +124,7 @@ func (b *bench) measure(ctx context.Context, c condition) (all []result, out []l
 			switch {
 			case err == nil:
 				all = append(all, r)
-			case t.name == ours || ctx.Err() != nil:
+			case t.isOurs() || ctx.Err() != nil:
 				return nil, nil, fmt.Errorf("%s, run %d: %w", t.name, run, err)
 			default:
 				fmt.Fprintf(b.progress, "  left out: %v\n", err)
@@ -217,22 +218,34 @@ func medianInterval(frames []arrival) time.Duration {
 
 // runTool runs a tool in n to its end.
 func (b *bench) runTool(ctx context.Context, n *lab.Namespace, t tool, j job) (result, []byte, error) {
+	r, stdout, stderr, err := b.execute(ctx, n, b.programs[t.name], t.args(j), time.Second)
+	if err != nil {
+		return r, nil, fmt.Errorf("%w\n%s%s", err, stdout, stderr)
+	}
+	return r, stdout, nil
+}
+
+// execute runs a program in n to its end, and looks at its memory so often.
+func (b *bench) execute(ctx context.Context, n *lab.Namespace, p program, args []string, every time.Duration) (
+	r result, out, errout []byte, err error) {
 	var stdout, stderr bytes.Buffer
-	p := b.programs[t.name]
-	cmd := exec.CommandContext(ctx, p.path, append(p.args[:len(p.args):len(p.args)], t.args(j)...)...)
+	cmd := exec.CommandContext(ctx, p.path, append(p.args[:len(p.args):len(p.args)], args...)...)
 	cmd.WaitDelay = time.Second
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	before, began := readCPUTime(), time.Now()
 	if err := n.Start(cmd); err != nil {
-		return result{}, nil, err
+		return result{}, nil, nil, err
 	}
-	peak := watchMemory(cmd.Process.Pid)
-	err := cmd.Wait()
-	r := result{wall: time.Since(began), memory: peak(), busy: readCPUTime().busySince(before)}
+	end := watch(cmd.Process.Pid, every)
+	err = cmd.Wait()
+	r = result{wall: time.Since(began), busy: readCPUTime().busySince(before)}
+	r.memory, r.sockets = end()
 	if err != nil {
-		return r, nil, fmt.Errorf("%w\n%s%s", errors.Join(err, context.Cause(ctx)), &stdout, &stderr)
+		err = errors.Join(err, context.Cause(ctx))
 	}
-	r.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return r, stdout.Bytes(), nil
+	if s := cmd.ProcessState; s != nil {
+		r.cpu = s.UserTime() + s.SystemTime()
+	}
+	return r, stdout.Bytes(), stderr.Bytes(), err
 }

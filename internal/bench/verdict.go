@@ -15,7 +15,7 @@ const (
 
 // verdict says whether l2ping has reached a target.
 type verdict struct {
-	Target string        `json:"target"` // p99, p99_of_best_peer, first_error or cpu_per_probe
+	Target string        `json:"target"` // p99, p99_of_best_peer, first_error, cpu_per_probe or all_answered
 	Got    time.Duration `json:"got_ns"`
 	Limit  time.Duration `json:"limit_ns,omitempty"`
 	// Peer is whose number the limit comes from, if it is a peer's.
@@ -32,7 +32,7 @@ func (v *verdict) judge(limit time.Duration) {
 
 // judge works out the verdicts of a condition: none without l2ping.
 func judge(c condition, s *section) []verdict {
-	l := s.tool(ours)
+	l := s.ours()
 	if l == nil {
 		return nil
 	}
@@ -57,7 +57,7 @@ func judgeP99(l *toolReport) verdict {
 func judgeBestPeer(l *toolReport, s *section) verdict {
 	v := verdict{Target: "p99_of_best_peer", Got: l.Error.P99}
 	for _, t := range s.Tools {
-		if t.Tool != ours && (v.Peer == "" || t.Error.P99 < v.PeerValue) {
+		if t.Tool != l.Tool && (v.Peer == "" || t.Error.P99 < v.PeerValue) {
 			v.Peer, v.PeerValue = t.Tool, t.Error.P99
 		}
 	}
