@@ -29,9 +29,10 @@ import (
 //	mtu NS N IFACE
 //	noarp NS IFACE
 //	bridge NS NAME PORT...      these are up when they are made
-//	join NS MASTER IFACE        put one under a bridge, a bond or a VRF
+//	join NS MASTER IFACE        put one under a bridge, a bond, a team or a VRF
 //	bond NS NAME MEMBER...      active-backup
-//	active NS BOND MEMBER
+//	team NS NAME PORT...        active-backup, the first port active
+//	active NS BOND|TEAM MEMBER
 //	vrf NS NAME TABLE MEMBER...
 //	macvlan NS NAME PARENT
 //	ipvlan NS NAME PARENT l2|l3|l3s
@@ -42,6 +43,9 @@ import (
 //	wireguard NS NAME ADDR NS NAME ADDR PREFIX
 //	                            a tunnel between two, by those addresses, that
 //	                            carries the prefix
+//	tunnel NS NAME KIND LOCAL [REMOTE]
+//	ppp NS NAME PARENT NS NAME PARENT
+//	                            a session of PPPoE between two
 //	addr NS add|delete PREFIX IFACE
 //	route NS PREFIX [ADDR] IFACE [table N] [mtu N] [from ADDR]
 //	multipath NS PREFIX ADDR IFACE [ADDR IFACE]...
@@ -52,8 +56,8 @@ import (
 //	sysctl NS NAME VALUE
 var linkCommands = map[string]step{
 	"ns": stepNS, "wire": stepWire, "veth": stepVeth, "link": stepLink, "mac": stepMAC, "mtu": stepMTU, "noarp": stepNoARP,
-	"bridge": stepBridge, "join": stepJoin, "bond": stepBond, "active": stepActive, "vrf": stepVRF, "macvlan": stepMacvlan, "ipvlan": stepIPVLAN,
-	"vlan": stepVLAN, "vxlan": stepVXLAN, "dummy": stepDummy, "tun": stepTun, "wireguard": stepWireGuard,
+	"bridge": stepBridge, "join": stepJoin, "bond": stepBond, "team": stepTeam, "active": stepActive, "vrf": stepVRF, "macvlan": stepMacvlan, "ipvlan": stepIPVLAN,
+	"vlan": stepVLAN, "vxlan": stepVXLAN, "dummy": stepDummy, "tun": stepTun, "wireguard": stepWireGuard, "tunnel": stepTunnel, "ppp": stepPPP,
 	"addr": stepAddr, "route": stepRoute, "multipath": stepMultipath, "unroute": stepUnroute, "refuse": stepRefuse,
 	"rule": stepRule, "neigh": stepNeigh, "sysctl": stepSysctl,
 }
@@ -141,6 +145,18 @@ func stepBond(ts *testscript.TestScript, w *world, args []string) error {
 	}
 	n := w.namespace(ts, args[0])
 	return made(n, args[1], n.AddBond(args[1], args[2:]...))
+}
+
+func stepTeam(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 3, 9); err != nil {
+		return err
+	}
+	n := w.namespace(ts, args[0])
+	return errorOfAll(
+		func() error { return n.AddTeam(args[1], args[2:]...) },
+		func() error { return n.SetActive(args[1], args[2]) },
+		func() error { return made(n, args[1], nil) },
+	)
 }
 
 func stepActive(ts *testscript.TestScript, w *world, args []string) error {
@@ -266,6 +282,48 @@ func stepWireGuard(ts *testscript.TestScript, w *world, args []string) error {
 			Private: e.private, Port: port, Peer: other.public,
 			Endpoint: netip.AddrPortFrom(other.addr, port), Allowed: []netip.Prefix{prefix},
 		})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stepTunnel(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 4, 5); err != nil {
+		return err
+	}
+	var ends [2]netip.Addr // of which the remote one may be none
+	for i, arg := range args[3:] {
+		var err error
+		if ends[i], err = netip.ParseAddr(arg); err != nil {
+			return err
+		}
+	}
+	n := w.namespace(ts, args[0])
+	return made(n, args[1], n.AddTunnel(args[1], lab.TunnelKind(args[2]), ends[0], ends[1]))
+}
+
+func stepPPP(ts *testscript.TestScript, w *world, args []string) error {
+	if err := want(args, 6, 6); err != nil {
+		return err
+	}
+	type end struct {
+		n              *lab.Namespace
+		ifname, parent string
+		mac            net.HardwareAddr
+	}
+	var ends [2]end
+	for i := range ends {
+		e := &ends[i]
+		e.n, e.ifname, e.parent = w.namespace(ts, args[3*i]), args[3*i+1], args[3*i+2]
+		var err error
+		if e.mac, err = e.n.MAC(e.parent); err != nil {
+			return err
+		}
+	}
+	for i, e := range ends {
+		labtest.AddPPP(w.tb, e.n, e.ifname, lab.PPPoE{Parent: e.parent, Remote: ends[1-i].mac, Session: 1})
+		if err := made(e.n, e.ifname, nil); err != nil {
 			return err
 		}
 	}

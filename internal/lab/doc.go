@@ -12,7 +12,8 @@
 // needed.
 //
 // Whatever else a frame may have to pass is a method of Namespace: bridges,
-// bonds, VLAN devices, macvlan, ipvlan, VRF, vxlan, WireGuard, tun, ifb and dummy;
+// bonds, teams, VLAN devices, macvlan, ipvlan, VRF, vxlan, WireGuard, ppp, tunnels
+// of IP and GRE, tun, ifb and dummy;
 // routes of every kind, policy rules, neighbors; delay and loss. What a kernel
 // lacks of that is found out by asking it, and told by a [KindError].
 //

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,7 +15,8 @@ import (
 // something else that can be left out of a kernel. It is errors.ErrUnsupported.
 type KindError struct {
 	// Kind is what was asked for: bond, bridge, dummy, ifb, ipv6, ipvlan,
-	// macvlan, netem, tbf, tun, vlan, vrf, vxlan or wireguard.
+	// macvlan, netem, ppp, tbf, team, tun, vlan, vrf, vxlan, wireguard or a
+	// TunnelKind.
 	Kind string
 
 	// Module is the kernel's name for what it lacks: 8021q for vlan.
@@ -33,7 +35,16 @@ func (e *KindError) Unwrap() error { return e.Err }
 func (e *KindError) Is(target error) bool { return target == errors.ErrUnsupported }
 
 // modules are the kernel's names for kinds, where they differ.
-var modules = map[string]string{"bond": "bonding", "netem": "sch_netem", "tbf": "sch_tbf", "vlan": "8021q"}
+var modules = map[string]string{
+	"bond": "bonding", "gre": "ip_gre", "gretap": "ip_gre", "ip6gre": "ip6_gre", "ip6tnl": "ip6_tunnel", "netem": "sch_netem",
+	"ppp": "pppoe", "tbf": "sch_tbf", "vlan": "8021q",
+}
+
+// carrierless are the library's names of kinds whose driver knows no carrier;
+// "device" is lo, and "tuntap" tun.
+var carrierless = []string{
+	"device", "dummy", "gre", "gretap", "ifb", "ip6gre", "ip6tnl", "ipip", "ipvlan", "ppp", "sit", "tuntap", "vrf", "vxlan", "wireguard",
+}
 
 // lacks is a KindError if err is one of those by which the kernel says that it
 // lacks a kind, and err otherwise.
@@ -78,6 +89,25 @@ func (n *Namespace) addAbove(kind, ifname, parent string, build func(netlink.Lin
 	return n.addLink(kind, build(attrs))
 }
 
+// generic sends one request of generic netlink, and waits for its answer.
+func (n *Namespace) generic(family string, command, version uint8, attrs ...*nl.RtAttr) error {
+	// Requests without a handle open sockets of their own, which has to happen
+	// inside n.
+	return n.Do(func() error {
+		f, err := netlink.GenlFamilyGet(family)
+		if err != nil {
+			return fmt.Errorf("find its netlink family: %w", err)
+		}
+		req := nl.NewNetlinkRequest(int(f.ID), unix.NLM_F_ACK)
+		req.AddData(&nl.Genlmsg{Command: command, Version: version})
+		for _, attr := range attrs {
+			req.AddData(attr)
+		}
+		_, err = req.Execute(unix.NETLINK_GENERIC, 0)
+		return err
+	})
+}
+
 func named(ifname string) netlink.LinkAttrs {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = ifname
@@ -116,15 +146,18 @@ func (n *Namespace) AddBond(ifname string, members ...string) error {
 	return n.setMasterOf(ifname, members)
 }
 
-// SetActive makes a member the active one of an active-backup bond.
-func (n *Namespace) SetActive(bond, member string) error {
-	return n.onLink(bond, "set active member of", func(h *netlink.Handle, _ netlink.Link) error {
+// SetActive makes a member the active one of an active-backup bond or team.
+func (n *Namespace) SetActive(master, member string) error {
+	return n.onLink(master, "set active member of", func(h *netlink.Handle, l netlink.Link) error {
 		index, err := n.Index(member)
 		if err != nil {
 			return err
 		}
+		if l.Type() == "team" {
+			return n.setTeam(master, "activeport", teamU32, binary.NativeEndian.AppendUint32(nil, uint32(index)))
+		}
 		// Only what is set is changed (bond_changelink).
-		change := netlink.NewLinkBond(named(bond))
+		change := netlink.NewLinkBond(named(master))
 		change.ActiveSlave = index
 		return h.LinkModify(change)
 	})
@@ -153,9 +186,9 @@ func (n *Namespace) setMasterOf(master string, members []string) error {
 	return nil
 }
 
-// SetMaster puts an interface under a bridge, a bond or a VRF, which has to be
-// in the same namespace. A bond takes only interfaces that are down, and sets
-// them up. A VRF's new member loses its IPv6 addresses, but not those of IPv4
+// SetMaster puts an interface under a bridge, a bond, a team or a VRF, which has
+// to be in the same namespace. A bond and a team take only interfaces that are
+// down, and set them up. A VRF's new member loses its IPv6 addresses, but not those of IPv4
 // (cycle_netdev).
 func (n *Namespace) SetMaster(ifname, master string) error {
 	return n.onLink(ifname, "set master "+master+" of", func(h *netlink.Handle, l netlink.Link) error {
@@ -167,8 +200,8 @@ func (n *Namespace) SetMaster(ifname, master string) error {
 	})
 }
 
-// ClearMaster takes an interface from its bridge, bond or VRF. A bond leaves
-// its former members down (bond_release).
+// ClearMaster takes an interface from its bridge, bond, team or VRF. A bond and a
+// team leave their former members down (bond_release, team_port_del).
 func (n *Namespace) ClearMaster(ifname string) error {
 	return n.onLink(ifname, "clear master of", (*netlink.Handle).LinkSetNoMaster)
 }
@@ -298,7 +331,8 @@ func (n *Namespace) Rename(ifname, to string) error {
 }
 
 // Move gives an interface to another namespace, where it is down and quiet and
-// has no address. A bridge, a bond, a VRF and loopback stay (netns_immutable).
+// has no address. A bridge, a bond, a team, a VRF and loopback stay
+// (netns_immutable).
 func (n *Namespace) Move(ifname string, to *Namespace) error {
 	err := n.onLink(ifname, "move", func(h *netlink.Handle, l netlink.Link) error {
 		if _, err := to.netlink(); err != nil {

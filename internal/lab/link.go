@@ -67,8 +67,8 @@ func (n *Namespace) SetDown(ifname string) error {
 // WaitUp waits until an interface is up, has a carrier, and can transmit. When
 // the other end of a veth pair comes up, the kernel gives this end its
 // transmit queue in the background (linkwatch_do_dev); frames sent before
-// that are dropped without a word. Kinds whose driver knows no carrier (dummy,
-// ifb, ipvlan, lo, tun, vrf, vxlan, wireguard) can transmit as soon as they are up.
+// that are dropped without a word. Kinds whose driver knows no carrier (all but
+// bridge, bond, macvlan, team, veth and vlan) can transmit as soon as they are up.
 func (n *Namespace) WaitUp(ifname string) error {
 	err := n.await(unix.RTNLGRP_LINK, nil, func([]syscall.NetlinkMessage) (bool, error) {
 		link, err := n.link(ifname)
@@ -125,7 +125,7 @@ func (n *Namespace) await(group uint, start func() error, done func([]syscall.Ne
 func upAtOnce(link netlink.Link) bool {
 	attrs := link.Attrs()
 	return attrs.OperState == netlink.OperUnknown && attrs.Flags&net.FlagUp != 0 &&
-		slices.Contains([]string{"device", "dummy", "ifb", "ipvlan", "tuntap", "vrf", "vxlan", "wireguard"}, link.Type())
+		slices.Contains(carrierless, link.Type())
 }
 
 // SetMAC changes an interface's hardware address.

@@ -43,21 +43,7 @@ func (n *Namespace) AddWireGuard(ifname string, cfg WireGuard) error {
 		return err
 	}
 	return n.onLink(ifname, "configure wireguard", func(_ *netlink.Handle, l netlink.Link) error {
-		// Requests without a handle open sockets of their own, which has to
-		// happen inside n.
-		return n.Do(func() error {
-			family, err := netlink.GenlFamilyGet(unix.WG_GENL_NAME)
-			if err != nil {
-				return fmt.Errorf("find its netlink family: %w", err)
-			}
-			req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_ACK)
-			req.AddData(&nl.Genlmsg{Command: unix.WG_CMD_SET_DEVICE, Version: unix.WG_GENL_VERSION})
-			for _, attr := range cfg.attributes(l.Attrs().Index) {
-				req.AddData(attr)
-			}
-			_, err = req.Execute(unix.NETLINK_GENERIC, 0)
-			return err
-		})
+		return n.generic(unix.WG_GENL_NAME, unix.WG_CMD_SET_DEVICE, unix.WG_GENL_VERSION, cfg.attributes(l.Attrs().Index)...)
 	})
 }
 
