@@ -38,106 +38,11 @@ func replyPacket(t testing.TB) []byte {
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(0, 0), Id: 0xbe0f, Seq: 77}, []byte("some data"))
 }
 
-func TestIPv4Decode(t *testing.T) {
-	b := replyPacket(t)
-	var h frame.IPv4
-	if err := h.Decode(b); err != nil {
-		t.Fatal(err)
-	}
-	if h.Src != dst || h.Dst != src || h.Protocol != frame.ProtocolICMP || h.TTL != 61 || h.TOS != 0xb8 || h.ID != 0x1234 ||
-		!h.DontFragment || h.MoreFragments || h.Offset != 0 || h.HeaderLen != 20 || h.TotalLen != len(b) || !h.ChecksumOK ||
-		!bytes.Equal(h.Payload, b[20:]) {
-		t.Errorf("%+v", h)
-	}
-}
-
 // change returns a copy of b with some bytes set.
 func change(b []byte, at int, with ...byte) []byte {
 	b = bytes.Clone(b)
 	copy(b[at:], with)
 	return b
-}
-
-func TestIPv4DecodeEdges(t *testing.T) {
-	b := replyPacket(t)
-	options := packetOf(t, &layers.IPv4{TTL: 1, Options: []layers.IPv4Option{
-		{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}},
-		{OptionType: 7, OptionLength: 7, OptionData: []byte{4, 0, 0, 0, 0}}, {OptionType: 0},
-	}}, &layers.ICMPv4{}, []byte("data"))
-	fragment := packetOf(t, &layers.IPv4{TTL: 1, Flags: layers.IPv4MoreFragments, FragOffset: 0x1fff}, &layers.ICMPv4{}, nil)
-	for _, tt := range []struct {
-		name     string
-		b        []byte
-		err      error // of Decode
-		quoted   error // of DecodeQuoted
-		payload  int
-		checksum bool
-	}{
-		{"plain", b, nil, nil, len(b) - 20, true},
-		{"options", options, nil, nil, 12, true},
-		{"fragment", fragment, nil, nil, 8, true},
-		{"padded", append(bytes.Clone(b), make([]byte, 17)...), nil, nil, len(b) - 20, true},
-		{"wrong checksum", change(b, 10, b[10]^1), nil, nil, len(b) - 20, false},
-		{"no payload", change(b, 2, 0, 20), nil, nil, 0, false},
-		{"total length less than the header", change(b, 2, 0, 19), frame.ErrMalformed, frame.ErrMalformed, 0, false},
-		{"total length 0", change(b, 2, 0, 0), frame.ErrMalformed, frame.ErrMalformed, 0, false},
-		{"total length one too much", change(b, 2, 0, byte(len(b)+1)), frame.ErrTruncated, nil, len(b) - 20, false},
-		{"total length 65535", change(b, 2, 255, 255), frame.ErrTruncated, nil, len(b) - 20, false},
-		{"total length one less", change(b, 2, 0, byte(len(b)-1)), nil, nil, len(b) - 21, false},
-		{"IHL 0", change(b, 0, 0x40), frame.ErrMalformed, frame.ErrMalformed, 0, false},
-		{"IHL 4", change(b, 0, 0x44), frame.ErrMalformed, frame.ErrMalformed, 0, false},
-		{"IHL 15 in a packet of 37", change(b, 0, 0x4f), frame.ErrMalformed, frame.ErrMalformed, 0, false},
-		{"IHL 15 in a longer packet that is cut", change(b, 0, 0x4f, 0, 0, 200), frame.ErrTruncated, frame.ErrTruncated, 0, false},
-		{"version 6", change(b, 0, 0x65), frame.ErrMalformed, frame.ErrMalformed, 0, false},
-		{"version 0", change(b, 0, 0x05), frame.ErrMalformed, frame.ErrMalformed, 0, false},
-		{"nothing", nil, frame.ErrTruncated, frame.ErrTruncated, 0, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			for _, decode := range []struct {
-				name string
-				f    func(*frame.IPv4, []byte) error
-				want error
-			}{{"Decode", (*frame.IPv4).Decode, tt.err}, {"DecodeQuoted", (*frame.IPv4).DecodeQuoted, tt.quoted}} {
-				var h frame.IPv4
-				if err := decode.f(&h, tt.b); !errors.Is(err, decode.want) {
-					t.Errorf("%s: %v, want %v", decode.name, err, decode.want)
-				}
-				if decode.want == nil && (len(h.Payload) != tt.payload || h.ChecksumOK != tt.checksum) {
-					t.Errorf("%s: payload of %d bytes, want %d; checksum %v, want %v", decode.name, len(h.Payload), tt.payload, h.ChecksumOK, tt.checksum)
-				}
-			}
-		})
-	}
-	var h frame.IPv4
-	if err := h.Decode(fragment); err != nil || !h.MoreFragments || h.DontFragment || h.Offset != 65528 {
-		t.Errorf("fragment: %v, %+v", err, h)
-	}
-	if err := h.Decode(options); err != nil || h.HeaderLen != 32 {
-		t.Errorf("options: %v, %+v", err, h)
-	}
-	if err := h.Decode(b); err != nil || h.MoreFragments || h.Offset != 0 || h.HeaderLen != 20 {
-		t.Errorf("the header keeps what another packet left in it: %+v", h)
-	}
-}
-
-// A packet cut at any byte is truncated; a quote may end anywhere behind the header.
-func TestIPv4DecodeTruncated(t *testing.T) {
-	for _, b := range [][]byte{
-		replyPacket(t),
-		packetOf(t, &layers.IPv4{TTL: 9, Options: []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}}}, &layers.ICMPv4{}, nil),
-	} {
-		headerLen := int(b[0]&15) * 4
-		for n := range b {
-			var h frame.IPv4
-			if err := h.Decode(b[:n]); !errors.Is(err, frame.ErrTruncated) {
-				t.Errorf("%d of %d bytes: %v", n, len(b), err)
-			}
-			err := h.DecodeQuoted(b[:n])
-			if n < headerLen && !errors.Is(err, frame.ErrTruncated) || n >= headerLen && (err != nil || len(h.Payload) != n-headerLen) {
-				t.Errorf("quoted, %d of %d bytes: %v, payload of %d", n, len(b), err, len(h.Payload))
-			}
-		}
-	}
 }
 
 func TestICMPDecode(t *testing.T) {
@@ -264,7 +169,6 @@ func TestDecodeAllocates(t *testing.T) {
 	neighbor := packetNDP(t, messages()[4])
 	var (
 		e frame.Ethernet
-		h frame.IPv4
 		i frame.IP
 		m frame.ICMP
 		a frame.ARP
@@ -273,13 +177,10 @@ func TestDecodeAllocates(t *testing.T) {
 	if allocs := testing.AllocsPerRun(1000, func() {
 		// Bad frames come in floods, too: their errors cost nothing.
 		for _, n := range []int{len(full), 50, 30, 20, 10} {
-			if e.Decode(full[:n]) == nil && h.Decode(e.Payload) == nil {
-				_ = m.Decode(h.Payload)
-			}
-			if n >= 14 && h.DecodeQuoted(full[14:n]) == nil {
-				_ = m.Decode(h.Payload)
-			}
 			if e.Decode(full[:n]) == nil && i.Decode(e.Payload) == nil {
+				_ = m.Decode(i.Payload)
+			}
+			if n >= 14 && i.DecodeQuoted(full[14:n]) == nil {
 				_ = m.Decode(i.Payload)
 			}
 		}
@@ -307,21 +208,6 @@ func TestDecodeAllocates(t *testing.T) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	full := template(b, baseEcho()).Patch(1)
-	b.Run("IPv4 alone", func(b *testing.B) {
-		var (
-			e frame.Ethernet
-			h frame.IPv4
-			m frame.ICMP
-		)
-		b.ReportAllocs()
-		b.SetBytes(int64(len(full)))
-		for b.Loop() {
-			if e.Decode(full) != nil || h.Decode(e.Payload) != nil || m.Decode(h.Payload) != nil || !m.ChecksumOK {
-				b.Fatal("the probe does not decode")
-			}
-		}
-	})
 	tagged := baseEcho6()
 	tagged.VLANs = []frame.VLAN{provider(200), tag(100)}
 	for _, bb := range []struct {
@@ -377,68 +263,6 @@ func BenchmarkChecksum(b *testing.B) {
 			}
 		})
 	}
-}
-
-// checkIPv4 holds a decoded header against its bytes.
-func checkIPv4(t *testing.T, h *frame.IPv4, b []byte) {
-	t.Helper()
-	if b[0]>>4 != 4 || h.HeaderLen < 20 || h.HeaderLen > len(b) || h.HeaderLen > h.TotalLen {
-		t.Fatalf("%+v of % x", h, b)
-	}
-	if !bytes.HasPrefix(b[h.HeaderLen:], h.Payload) || h.HeaderLen+len(h.Payload) > h.TotalLen {
-		t.Errorf("payload % x of % x", h.Payload, b)
-	}
-	if h.ChecksumOK != (naive(b[:h.HeaderLen]) == 0) || h.Offset%8 != 0 || h.Offset > 65528 {
-		t.Errorf("%+v of % x", h, b)
-	}
-	// gopacket agrees wherever it accepts the header at all.
-	var ip layers.IPv4
-	if ip.DecodeFromBytes(b, gopacket.NilDecodeFeedback) != nil {
-		return
-	}
-	if !ip.SrcIP.Equal(h.Src.AsSlice()) || !ip.DstIP.Equal(h.Dst.AsSlice()) || uint8(ip.Protocol) != uint8(h.Protocol) ||
-		ip.TTL != h.TTL || ip.TOS != h.TOS || ip.Id != h.ID || int(ip.Length) != h.TotalLen || int(ip.IHL)*4 != h.HeaderLen ||
-		(ip.Flags&layers.IPv4DontFragment != 0) != h.DontFragment || (ip.Flags&layers.IPv4MoreFragments != 0) != h.MoreFragments ||
-		int(ip.FragOffset)*8 != h.Offset || !bytes.Equal(ip.Payload, h.Payload) {
-		t.Errorf("gopacket: %+v\nhere: %+v", ip, h)
-	}
-}
-
-func addIPv4(f *testing.F) {
-	f.Add(replyPacket(f))
-	f.Add(replyPacket(f)[:28])
-	f.Add(change(replyPacket(f), 2, 255, 255))
-}
-
-func FuzzIPv4Decode(f *testing.F) {
-	addIPv4(f)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var h frame.IPv4
-		if h.Decode(b) != nil {
-			return
-		}
-		checkIPv4(t, &h, b)
-		if len(h.Payload) != h.TotalLen-h.HeaderLen {
-			t.Errorf("payload of %d bytes, total length %d, header %d", len(h.Payload), h.TotalLen, h.HeaderLen)
-		}
-	})
-}
-
-func FuzzIPv4DecodeQuoted(f *testing.F) {
-	addIPv4(f)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var h, whole frame.IPv4
-		if err := h.DecodeQuoted(b); err != nil {
-			if whole.Decode(b) == nil {
-				t.Errorf("a packet, but no quote (%v): % x", err, b)
-			}
-			return
-		}
-		checkIPv4(t, &h, b)
-		if want := min(h.TotalLen, len(b)) - h.HeaderLen; len(h.Payload) != want {
-			t.Errorf("payload of %d bytes, want %d", len(h.Payload), want)
-		}
-	})
 }
 
 func FuzzICMPDecode(f *testing.F) {

@@ -362,24 +362,31 @@ func TestDiff(t *testing.T) {
 		e := baseEcho()
 		e.DataLen = dataLen
 		tmpl := template(t, e)
-		const n = 0x0123_4567_89ab_cdef
-		tmpl.Patch(n + 5) // a later probe than the one compared with
-		sent := wantData(e, n)
-		if at, _ := tmpl.Diff(sent, n); at != -1 {
-			t.Errorf("%d bytes: its own data differ at %d", dataLen, at)
+		checkDiff(t, fmt.Sprintf("%d bytes", dataLen), tmpl, e)
+	}
+}
+
+// checkDiff holds what Diff says of a probe's own data, of more, and of less, and
+// that it finds each byte that is another.
+func checkDiff(t *testing.T, name string, tmpl *frame.EchoTemplate, e frame.Echo) {
+	t.Helper()
+	const n = 0x0123_4567_89ab_cdef
+	tmpl.Patch(n + 5) // a later probe than the one compared with
+	sent := wantData(e, n)
+	if at, _ := tmpl.Diff(sent, n); at != -1 {
+		t.Errorf("%s: its own data differ at %d", name, at)
+	}
+	if at, _ := tmpl.Diff(append(bytes.Clone(sent), 1, 2, 3), n); at != -1 {
+		t.Errorf("%s: data with more after them differ at %d", name, at)
+	}
+	for i := range sent {
+		data := bytes.Clone(sent)
+		data[i] ^= 0x80
+		if at, was := tmpl.Diff(data, n); at != i || was != sent[i] {
+			t.Fatalf("%s: byte %d changed from %#02x: got %d, %#02x", name, i, sent[i], at, was)
 		}
-		if at, _ := tmpl.Diff(append(bytes.Clone(sent), 1, 2, 3), n); at != -1 {
-			t.Errorf("%d bytes: data with more after them differ at %d", dataLen, at)
-		}
-		for i := range sent {
-			data := bytes.Clone(sent)
-			data[i] ^= 0x80
-			if at, was := tmpl.Diff(data, n); at != i || was != sent[i] {
-				t.Errorf("%d bytes: byte %d changed from %#02x: got %d, %#02x", dataLen, i, sent[i], at, was)
-			}
-			if at, _ := tmpl.Diff(sent[:i], n); at != -1 {
-				t.Errorf("%d bytes: the first %d of them differ at %d", dataLen, i, at)
-			}
+		if at, _ := tmpl.Diff(sent[:i], n); at != -1 {
+			t.Fatalf("%s: the first %d of them differ at %d", name, i, at)
 		}
 	}
 }

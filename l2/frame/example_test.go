@@ -29,7 +29,7 @@ func ExampleEcho() {
 		b := template.Patch(number)
 
 		var eth frame.Ethernet
-		var ip frame.IPv4
+		var ip frame.IP
 		var icmp frame.ICMP
 		for _, err := range []error{eth.Decode(b), ip.Decode(eth.Payload), icmp.Decode(ip.Payload)} {
 			if err != nil {

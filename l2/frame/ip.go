@@ -123,7 +123,7 @@ func (h *IP) decodeHeader4(b []byte) error {
 	}
 	headerLen := int(b[0]&0x0f) * 4
 	totalLen := int(binary.BigEndian.Uint16(b[2:]))
-	if b[0]>>4 != 4 || headerLen < IPv4HeaderLen || totalLen < headerLen {
+	if headerLen < IPv4HeaderLen || totalLen < headerLen {
 		return ErrMalformed
 	}
 	if len(b) < headerLen {

@@ -50,6 +50,18 @@ func fragment6(id uint32, offset int, more bool, protocol byte, payload []byte) 
 
 func TestIPDecode(t *testing.T) {
 	four, six := replyPacket(t), replyPacket6(t)
+	options := packetOf(t, &layers.IPv4{TTL: 1, Options: []layers.IPv4Option{
+		{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}},
+		{OptionType: 7, OptionLength: 7, OptionData: []byte{4, 0, 0, 0, 0}}, {OptionType: 0},
+	}}, &layers.ICMPv4{}, []byte("data"))
+	fragment := packetOf(t, &layers.IPv4{TTL: 1, Flags: layers.IPv4MoreFragments, FragOffset: 0x1fff}, &layers.ICMPv4{}, nil)
+	// fourWith is what four becomes where its length or its checksum is another.
+	fourWith := func(totalLen int, checksumOK bool) frame.IP {
+		return frame.IP{
+			Version: 4, Src: dst, Dst: src, Protocol: frame.ProtocolICMP, TTL: 61, TOS: 0xb8, ID: 0x1234, DontFragment: true,
+			HeaderLen: 20, TotalLen: totalLen, ChecksumOK: checksumOK, Payload: four[20:totalLen],
+		}
+	}
 	whole := fragment6(0x89abcdef, 0, false, 58, six[40:])
 	first := fragment6(0x89abcdef, 0, true, 58, six[40:56])
 	later := fragment6(1, 65528, false, 17, []byte("z"))
@@ -58,9 +70,18 @@ func TestIPDecode(t *testing.T) {
 		b    []byte
 		want frame.IP
 	}{
-		{"IPv4", four, frame.IP{
-			Version: 4, Src: dst, Dst: src, Protocol: frame.ProtocolICMP, TTL: 61, TOS: 0xb8, ID: 0x1234, DontFragment: true,
-			HeaderLen: 20, TotalLen: len(four), ChecksumOK: true, Payload: four[20:],
+		{"IPv4", four, fourWith(len(four), true)},
+		{"IPv4, padded", append(bytes.Clone(four), make([]byte, 17)...), fourWith(len(four), true)},
+		{"IPv4, wrong checksum", change(four, 10, four[10]^1), fourWith(len(four), false)},
+		{"IPv4, no payload", change(four, 2, 0, 20), fourWith(20, false)},
+		{"IPv4, total length one less", change(four, 2, 0, byte(len(four)-1)), fourWith(len(four)-1, false)},
+		{"IPv4, options", options, frame.IP{
+			Version: 4, Src: dst, Dst: src, Protocol: frame.ProtocolICMP, TTL: 1,
+			HeaderLen: 32, TotalLen: len(options), ChecksumOK: true, Payload: options[32:],
+		}},
+		{"IPv4, fragment", fragment, frame.IP{
+			Version: 4, Src: dst, Dst: src, Protocol: frame.ProtocolICMP, TTL: 1, MoreFragments: true, Offset: 65528,
+			HeaderLen: 20, TotalLen: len(fragment), ChecksumOK: true, Payload: fragment[20:],
 		}},
 		{"IPv6", six, frame.IP{
 			Version: 6, Src: dst6, Dst: src6, Protocol: frame.ProtocolICMPv6, TTL: 61, TOS: 0xb8, FlowLabel: 0xabcde,
@@ -128,7 +149,7 @@ func equalIP(a, b frame.IP) bool {
 }
 
 func TestIPDecodeErrors(t *testing.T) {
-	six := replyPacket6(t)
+	four, six := replyPacket(t), replyPacket6(t)
 	for _, tt := range []struct {
 		name           string
 		b              []byte
@@ -139,6 +160,15 @@ func TestIPDecodeErrors(t *testing.T) {
 		{"version 5", []byte{0x50}, frame.ErrMalformed, frame.ErrMalformed},
 		{"version 7", change(six, 0, 0x70), frame.ErrMalformed, frame.ErrMalformed},
 		{"IPv4 that is cut", []byte{0x45}, frame.ErrTruncated, frame.ErrTruncated},
+		{"IPv4, total length less than the header", change(four, 2, 0, 19), frame.ErrMalformed, frame.ErrMalformed},
+		{"IPv4, total length 0", change(four, 2, 0, 0), frame.ErrMalformed, frame.ErrMalformed},
+		{"IPv4, total length one too much", change(four, 2, 0, byte(len(four)+1)), frame.ErrTruncated, nil},
+		{"IPv4, total length 65535", change(four, 2, 255, 255), frame.ErrTruncated, nil},
+		{"IPv4, IHL 0", change(four, 0, 0x40), frame.ErrMalformed, frame.ErrMalformed},
+		{"IPv4, IHL 4", change(four, 0, 0x44), frame.ErrMalformed, frame.ErrMalformed},
+		{"IPv4, IHL 15 in a packet of 37", change(four, 0, 0x4f), frame.ErrMalformed, frame.ErrMalformed},
+		{"IPv4, IHL 15 in a longer packet that is cut", change(four, 0, 0x4f, 0, 0, 200), frame.ErrTruncated, frame.ErrTruncated},
+		{"IPv4 that says it is IPv6, and is too short for it", change(four, 0, 0x65), frame.ErrTruncated, frame.ErrTruncated},
 		{"IPv6 that is cut", six[:39], frame.ErrTruncated, frame.ErrTruncated},
 		{"IPv6 without payload", change(six, 4, 0, 0), nil, nil},
 		{"IPv6, one byte too few", change(six, 4, 0, byte(len(six)-40+1)), frame.ErrTruncated, nil},
@@ -152,15 +182,9 @@ func TestIPDecodeErrors(t *testing.T) {
 		}
 		if err := h.DecodeQuoted(tt.b); !errors.Is(err, tt.quoted) {
 			t.Errorf("%s, quoted: %v, want %v", tt.name, err, tt.quoted)
+		} else if err == nil && tt.decode != nil && !bytes.Equal(h.Payload, tt.b[h.HeaderLen:]) {
+			t.Errorf("%s, quoted: payload % x of % x", tt.name, h.Payload, tt.b)
 		}
-	}
-}
-
-// Only the packet's own version is read: an IPv4 header is no IPv6 one.
-func TestIPv4OfIPv6(t *testing.T) {
-	var h frame.IPv4
-	if err := h.Decode(replyPacket6(t)); !errors.Is(err, frame.ErrMalformed) {
-		t.Error(err)
 	}
 }
 
@@ -231,7 +255,9 @@ func TestICMPv6ErrorFields(t *testing.T) {
 }
 
 func FuzzIPDecode(f *testing.F) {
-	addIPv4(f)
+	f.Add(replyPacket(f))
+	f.Add(replyPacket(f)[:28])
+	f.Add(change(replyPacket(f), 2, 255, 255))
 	f.Add(replyPacket6(f))
 	f.Add(replyPacket6(f)[:48])
 	f.Add(fragment6(7, 1480, true, 58, []byte("12345678")))
@@ -239,26 +265,48 @@ func FuzzIPDecode(f *testing.F) {
 	f.Add(change(fragment6(7, 0, false, 58, nil), 4, 0, 3))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := frame.IP{FlowLabel: 1 << 30, ID: 1, Offset: 9, Payload: b}
-		err := h.Decode(b)
 		var quoted frame.IP
-		if quotedErr := quoted.DecodeQuoted(b); err == nil && (quotedErr != nil || !equalIP(h, quoted) || !bytes.Equal(h.Payload, quoted.Payload)) {
-			t.Errorf("%+v, quoted %+v, %v", h, quoted, quotedErr)
-		} else if quotedErr == nil && !bytes.HasPrefix(b[quoted.HeaderLen:], quoted.Payload) {
+		err, quotedErr := h.Decode(b), quoted.DecodeQuoted(b)
+		if err == nil && (quotedErr != nil || !equalIP(h, quoted) || !bytes.Equal(h.Payload, quoted.Payload)) {
+			t.Fatalf("%+v, quoted %+v, %v", h, quoted, quotedErr)
+		}
+		if err == nil && len(h.Payload) != h.TotalLen-h.HeaderLen {
+			t.Errorf("payload of %d bytes, total length %d, header %d", len(h.Payload), h.TotalLen, h.HeaderLen)
+		}
+		if quotedErr != nil {
+			return
+		}
+		if !bytes.HasPrefix(b[quoted.HeaderLen:], quoted.Payload) || len(quoted.Payload) != min(quoted.TotalLen, len(b))-quoted.HeaderLen {
 			t.Errorf("quoted payload % x of % x", quoted.Payload, b)
 		}
-		var four frame.IPv4
-		if fourErr := four.Decode(b); (fourErr == nil) != (err == nil && h.Version == 4) {
-			t.Errorf("IP: %v, version %d, IPv4: %v", err, h.Version, fourErr)
+		switch {
+		case quoted.Version == 4:
+			checkIPv4(t, &quoted, b)
+		case err == nil:
+			checkIPv6(t, &h, b)
 		}
-		if err != nil {
-			return
-		}
-		if h.Version == 4 {
-			checkIPv4(t, &four, b)
-			return
-		}
-		checkIPv6(t, &h, b)
 	})
+}
+
+// checkIPv4 holds a decoded header, of a packet or a quote, against its bytes and
+// gopacket.
+func checkIPv4(t *testing.T, h *frame.IP, b []byte) {
+	t.Helper()
+	if b[0]>>4 != 4 || h.HeaderLen < 20 || h.HeaderLen > len(b) || h.HeaderLen > h.TotalLen ||
+		h.ChecksumOK != (naive(b[:h.HeaderLen]) == 0) || h.Offset%8 != 0 || h.Offset > 65528 || h.FlowLabel != 0 {
+		t.Fatalf("%+v of % x", h, b)
+	}
+	// gopacket agrees wherever it accepts the header at all.
+	var ip layers.IPv4
+	if ip.DecodeFromBytes(b, gopacket.NilDecodeFeedback) != nil {
+		return
+	}
+	if !ip.SrcIP.Equal(h.Src.AsSlice()) || !ip.DstIP.Equal(h.Dst.AsSlice()) || uint8(ip.Protocol) != uint8(h.Protocol) ||
+		ip.TTL != h.TTL || ip.TOS != h.TOS || uint32(ip.Id) != h.ID || int(ip.Length) != h.TotalLen || int(ip.IHL)*4 != h.HeaderLen ||
+		(ip.Flags&layers.IPv4DontFragment != 0) != h.DontFragment || (ip.Flags&layers.IPv4MoreFragments != 0) != h.MoreFragments ||
+		int(ip.FragOffset)*8 != h.Offset || !bytes.Equal(ip.Payload, h.Payload) {
+		t.Errorf("gopacket: %+v\nhere: %+v", ip, h)
+	}
 }
 
 // checkIPv6 holds a decoded header against its bytes and gopacket.
