@@ -9,12 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
-	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
@@ -52,42 +50,15 @@ func TestCapabilities(t *testing.T) {
 
 // child runs in the near end's namespace.
 func child(name string) error {
-	var listed, others []cap.Value
-	for _, s := range l2.Capabilities {
-		v, err := cap.FromName(strings.ToLower(s))
-		if err != nil {
-			return err
-		}
-		listed = append(listed, v)
-	}
-	for v := range cap.MaxBits() {
-		if have, err := cap.GetProc().GetFlag(cap.Permitted, v); err == nil && have && !slices.Contains(listed, v) {
-			others = append(others, v)
-		}
-	}
 	switch name {
 	case "listed":
-		return errors.Join(keepOnly(listed...), needsNothing(), works())
+		return errors.Join(labtest.KeepCapabilities(l2.Capabilities...), needsNothing(), works())
 	case "none":
-		return errors.Join(keepOnly(), needsNothing(), forbidden())
+		return errors.Join(labtest.KeepCapabilities(), needsNothing(), forbidden())
 	case "all others":
-		return errors.Join(keepOnly(others...), forbidden())
+		return errors.Join(labtest.DropCapabilities(l2.Capabilities...), forbidden())
 	}
 	return fmt.Errorf("no child %q", name)
-}
-
-// keepOnly gives all capabilities away but these.
-func keepOnly(values ...cap.Value) error {
-	set := cap.NewSet()
-	for _, flag := range []cap.Flag{cap.Permitted, cap.Effective} {
-		if err := set.SetFlag(flag, true, values...); err != nil {
-			return err
-		}
-	}
-	if err := set.SetProc(); err != nil {
-		return fmt.Errorf("keeping %v: %w", values, err)
-	}
-	return nil
 }
 
 func find(dst netip.Addr) (*l2.Path, error) {

@@ -5,6 +5,7 @@ package arp
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -106,25 +107,37 @@ func TestMachine(t *testing.T) {
 	unknown := entry{}
 	table := func(state State) entry { return entry{someMAC, state} }
 	const some, other, everybody = "02:00:5e:00:53:02", "02:00:5e:00:53:66", "ff:ff:ff:ff:ff:ff"
+	// What several begin with: one that is not known is asked for, and fails; one
+	// that is stale is confirmed.
+	asked := []step{
+		{0, "next", "", Pending},
+		{0, "demand", "", Pending},
+		{0, "next", everybody + ", again 1s", Pending},
+	}
+	failed := slices.Concat(asked, []step{
+		{1, "next", everybody + ", again 2s", Pending},
+		{2, "next", everybody + ", again 3s", Pending},
+		{3, "next", "", Failed},
+	})
+	confirming := []step{
+		{0, "next", "", Resolved},
+		{0, "demand", "", Resolved},
+		{0, "next", some + ", again 1s", Resolved},
+	}
 	for _, tt := range []struct {
-		name  string
-		start entry
-		steps []step
-		took  time.Duration
+		name   string
+		start  entry
+		before []step // the first steps
+		steps  []step
+		took   time.Duration
 	}{
-		{"unknown, answered at once", unknown, []step{
-			{0, "next", "", Pending},
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"unknown, answered at once", unknown, asked, []step{
 			{0.01, "reply " + some, "new", Resolved},
 			{0.01, "next", "", Resolved},
 			{29, "demand", "", Resolved},
 			{29, "next", "", Resolved},
 		}, 10 * time.Millisecond},
-		{"one request a second, three tries, then failed", unknown, []step{
-			{0, "next", "", Pending},
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"one request a second, three tries, then failed", unknown, asked, []step{
 			{0.5, "next", "again 1s", Pending},
 			{0.999999999, "next", "again 1s", Pending},
 			{1, "next", everybody + ", again 2s", Pending},
@@ -137,13 +150,7 @@ func TestMachine(t *testing.T) {
 			{4, "next", "", Failed},
 			{100, "next", "", Failed},
 		}, 0},
-		{"failed, asked again on demand", unknown, []step{
-			{0, "next", "", Pending},
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
-			{1, "next", everybody + ", again 2s", Pending},
-			{2, "next", everybody + ", again 3s", Pending},
-			{3, "next", "", Failed},
+		{"failed, asked again on demand", unknown, failed, []step{
 			{3.1, "demand", "", Failed},
 			{3.1, "next", everybody + ", again 4.1s", Failed},
 			{3.2, "demand", "", Failed},
@@ -152,29 +159,17 @@ func TestMachine(t *testing.T) {
 			{4.6, "reply " + some, "new", Resolved},
 			{4.6, "next", "", Resolved},
 		}, 1500 * time.Millisecond},
-		{"failed, and again failed: still one a second", unknown, []step{
-			{0, "next", "", Pending},
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
-			{1, "next", everybody + ", again 2s", Pending},
-			{2, "next", everybody + ", again 3s", Pending},
-			{3, "next", "", Failed},
+		{"failed, and again failed: still one a second", unknown, failed, []step{
 			{3, "demand", "", Failed},
 			{3, "next", everybody + ", again 4s", Failed},
 			{4, "next", everybody + ", again 5s", Failed},
 			{5, "next", everybody + ", again 6s", Failed},
 			{6, "next", "", Failed},
 		}, 0},
-		{"an answer after failure", unknown, []step{
-			{0, "next", "", Pending},
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
-			{1, "next", everybody + ", again 2s", Pending},
-			{2, "next", everybody + ", again 3s", Pending},
-			{3, "next", "", Failed},
+		{"an answer after failure", unknown, failed, []step{
 			{3.5, "reply " + some, "new", Resolved},
 		}, 0},
-		{"reachable: used, and confirmed when it is old", table(unix.NUD_REACHABLE), []step{
+		{"reachable: used, and confirmed when it is old", table(unix.NUD_REACHABLE), nil, []step{
 			{0, "next", "", Resolved},
 			{1, "demand", "", Resolved},
 			{1, "next", "", Resolved},
@@ -189,13 +184,10 @@ func TestMachine(t *testing.T) {
 			{60.1, "demand", "", Resolved},
 			{60.1, "next", some + ", again 1m1.1s", Resolved},
 		}, 0},
-		{"reachable: old, but nobody needs it", table(unix.NUD_REACHABLE), []step{
+		{"reachable: old, but nobody needs it", table(unix.NUD_REACHABLE), nil, []step{
 			{1000, "next", "", Resolved},
 		}, 0},
-		{"stale: used at once and confirmed", table(unix.NUD_STALE), []step{
-			{0, "next", "", Resolved},
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"stale: used at once and confirmed", table(unix.NUD_STALE), confirming, []step{
 			{0.1, "demand", "", Resolved},
 			{0.1, "next", "again 1s", Resolved},
 			{0.2, "reply " + some, "", Resolved},
@@ -205,12 +197,9 @@ func TestMachine(t *testing.T) {
 			{30.2, "demand", "", Resolved},
 			{30.2, "next", some + ", again 31.2s", Resolved},
 		}, 0},
-		{"delay", table(unix.NUD_DELAY), []step{{0, "demand", "", Resolved}, {0, "next", some + ", again 1s", Resolved}}, 0},
-		{"probe", table(unix.NUD_PROBE), []step{{0, "demand", "", Resolved}, {0, "next", some + ", again 1s", Resolved}}, 0},
-		{"stale, and nobody confirms: kept for a while", table(unix.NUD_STALE), []step{
-			{0, "next", "", Resolved},
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"delay", table(unix.NUD_DELAY), nil, []step{{0, "demand", "", Resolved}, {0, "next", some + ", again 1s", Resolved}}, 0},
+		{"probe", table(unix.NUD_PROBE), nil, []step{{0, "demand", "", Resolved}, {0, "next", some + ", again 1s", Resolved}}, 0},
+		{"stale, and nobody confirms: kept for a while", table(unix.NUD_STALE), confirming, []step{
 			{1, "next", some + ", again 2s", Resolved},
 			{2, "next", some + ", again 3s", Resolved},
 			{3, "next", "", Resolved},
@@ -221,10 +210,7 @@ func TestMachine(t *testing.T) {
 			{33, "demand", "", Resolved},
 			{33, "next", some + ", again 34s", Resolved},
 		}, 0},
-		{"doubt asks everybody, but not before its time", table(unix.NUD_STALE), []step{
-			{0, "next", "", Resolved},
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"doubt asks everybody, but not before its time", table(unix.NUD_STALE), confirming, []step{
 			{0.4, "doubt", "", Resolved},
 			{0.4, "next", "again 1s", Resolved},
 			{1, "next", everybody + ", again 2s", Resolved},
@@ -234,7 +220,7 @@ func TestMachine(t *testing.T) {
 			{2.2, "reply " + other, "new", Resolved},
 			{2.2, "next", "", Resolved},
 		}, 1200 * time.Millisecond},
-		{"doubt, and nobody answers", table(unix.NUD_REACHABLE), []step{
+		{"doubt, and nobody answers", table(unix.NUD_REACHABLE), nil, []step{
 			{5, "doubt", "", Resolved},
 			{5, "next", everybody + ", again 6s", Resolved},
 			{6, "next", everybody + ", again 7s", Resolved},
@@ -243,10 +229,7 @@ func TestMachine(t *testing.T) {
 			{9, "demand", "", Failed},
 			{9, "next", everybody + ", again 10s", Failed},
 		}, 0},
-		{"doubt begins its three tries anew", table(unix.NUD_STALE), []step{
-			{0, "next", "", Resolved},
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"doubt begins its three tries anew", table(unix.NUD_STALE), confirming, []step{
 			{1, "next", some + ", again 2s", Resolved},
 			{2, "next", some + ", again 3s", Resolved},
 			{2.5, "doubt", "", Resolved},
@@ -255,34 +238,29 @@ func TestMachine(t *testing.T) {
 			{5, "next", everybody + ", again 6s", Resolved},
 			{6, "next", "", Failed},
 		}, 0},
-		{"the MAC moves while it is confirmed", table(unix.NUD_STALE), []step{
-			{0, "next", "", Resolved},
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"the MAC moves while it is confirmed", table(unix.NUD_STALE), confirming, []step{
 			{0.1, "reply " + other, "new", Resolved},
 			{30.1, "demand", "", Resolved},
 			{30.1, "next", other + ", again 31.1s", Resolved},
 		}, 0},
-		{"permanent is never asked", table(unix.NUD_PERMANENT), []step{
+		{"permanent is never asked", table(unix.NUD_PERMANENT), nil, []step{
 			{0, "next", "", Resolved},
 			{0, "doubt", "", Resolved},
 			{1000, "demand", "", Resolved},
 			{1000, "next", "", Resolved},
 		}, 0},
-		{"noarp is never asked", table(unix.NUD_NOARP), []step{
+		{"noarp is never asked", table(unix.NUD_NOARP), nil, []step{
 			{0, "doubt", "", Resolved},
 			{1000, "demand", "", Resolved},
 			{1000, "next", "", Resolved},
 		}, 0},
-		{"unknown, and nobody needs it", unknown, []step{
+		{"unknown, and nobody needs it", unknown, nil, []step{
 			{0, "next", "", Pending},
 			{1000, "next", "", Pending},
 			{1000, "doubt", "", Pending},
 			{1000, "next", everybody + ", again 16m41s", Pending},
 		}, 0},
-		{"a full queue costs no try", unknown, []step{
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"a full queue costs no try", unknown, asked, []step{
 			{0, "unsent", "", Pending},
 			{0.005, "next", "again 10ms", Pending},
 			{0.01, "next", everybody + ", again 1.01s", Pending},
@@ -292,9 +270,7 @@ func TestMachine(t *testing.T) {
 			{2.02, "next", everybody + ", again 3.02s", Pending},
 			{3.02, "next", "", Failed},
 		}, 0},
-		{"two hosts answer: the first has it", unknown, []step{
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"two hosts answer: the first has it", unknown, asked, []step{
 			{0.01, "reply " + some, "new", Resolved},
 			{0.02, "reply " + other, "", Resolved},
 			{1.005, "reply " + other, "", Resolved},
@@ -302,22 +278,16 @@ func TestMachine(t *testing.T) {
 		}, 0},
 
 		// RFC 4861, section 7.2.5.
-		{"ndp: no address, none known", unknown, []step{
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"ndp: no address, none known", unknown, asked, []step{
 			{0.01, "answer - S", "", Pending},
 			{0.01, "next", "again 1s", Pending},
 		}, 0},
-		{"ndp: any answer does where none is known", unknown, []step{
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"ndp: any answer does where none is known", unknown, asked, []step{
 			{0.01, "answer " + some + " S", "new", Resolved},
 			{0.02, "demand", "", Resolved},
 			{0.02, "next", "", Resolved},
 		}, 10 * time.Millisecond},
-		{"ndp: unsolicited is used, and confirmed", unknown, []step{
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"ndp: unsolicited is used, and confirmed", unknown, asked, []step{
 			{0.01, "answer " + some, "new", Resolved},
 			{0.02, "next", "", Resolved},
 			{0.02, "demand", "", Resolved},
@@ -327,7 +297,7 @@ func TestMachine(t *testing.T) {
 			{1.2, "demand", "", Resolved},
 			{1.2, "next", "", Resolved},
 		}, 10 * time.Millisecond},
-		{"ndp: unsolicited and of the same address says nothing", table(unix.NUD_STALE), []step{
+		{"ndp: unsolicited and of the same address says nothing", table(unix.NUD_STALE), nil, []step{
 			{0, "answer " + some, "", Resolved},
 			{0, "answer " + some + " O", "", Resolved},
 			{0, "demand", "", Resolved},
@@ -335,7 +305,7 @@ func TestMachine(t *testing.T) {
 			{0.1, "answer " + some + " O", "", Resolved},
 			{0.1, "next", "again 1s", Resolved},
 		}, 0},
-		{"ndp: without override another is not taken, and ours is confirmed", table(unix.NUD_REACHABLE), []step{
+		{"ndp: without override another is not taken, and ours is confirmed", table(unix.NUD_REACHABLE), nil, []step{
 			{0, "demand", "", Resolved},
 			{0, "next", "", Resolved},
 			{1, "answer " + other + " S", "", Resolved},
@@ -347,39 +317,37 @@ func TestMachine(t *testing.T) {
 			{1.2, "answer " + some + " S", "", Resolved},
 			{1.2, "next", "", Resolved},
 		}, 0},
-		{"ndp: with override another is taken", table(unix.NUD_REACHABLE), []step{
+		{"ndp: with override another is taken", table(unix.NUD_REACHABLE), nil, []step{
 			{5, "answer " + other + " O", "new", Resolved},
 			{5, "demand", "", Resolved},
 			{5, "next", other + ", again 6s", Resolved},
 		}, 0},
-		{"ndp: in doubt any answer does", table(unix.NUD_REACHABLE), []step{
+		{"ndp: in doubt any answer does", table(unix.NUD_REACHABLE), nil, []step{
 			{5, "doubt", "", Resolved},
 			{5, "next", everybody + ", again 6s", Resolved},
 			{5.1, "answer " + other + " S", "new", Resolved},
 			{5.1, "next", "", Resolved},
 		}, 100 * time.Millisecond},
-		{"ndp: not of what was set by hand", table(unix.NUD_PERMANENT), []step{
+		{"ndp: not of what was set by hand", table(unix.NUD_PERMANENT), nil, []step{
 			{5, "answer " + other + " SO", "", Resolved},
 			{5, "answer - S", "", Resolved},
 		}, 0},
 
 		// The kernel's table.
-		{"kernel: it learns what we ask for", unknown, []step{
-			{0, "demand", "", Pending},
-			{0, "next", everybody + ", again 1s", Pending},
+		{"kernel: it learns what we ask for", unknown, asked, []step{
 			{0.1, "kernel incomplete", "", Pending},
 			{0.2, "kernel reachable " + some, "new", Resolved},
 			{0.2, "next", "", Resolved},
 			{0.3, "demand", "", Resolved},
 			{0.3, "next", "", Resolved},
 		}, 0},
-		{"kernel: gratuitous ARP", table(unix.NUD_REACHABLE), []step{
+		{"kernel: gratuitous ARP", table(unix.NUD_REACHABLE), nil, []step{
 			{5, "kernel stale " + other, "new", Resolved},
 			{5, "next", "", Resolved},
 			{5, "demand", "", Resolved},
 			{5, "next", other + ", again 6s", Resolved},
 		}, 0},
-		{"kernel: in doubt", table(unix.NUD_REACHABLE), []step{
+		{"kernel: in doubt", table(unix.NUD_REACHABLE), nil, []step{
 			{5, "doubt", "", Resolved},
 			{5, "next", everybody + ", again 6s", Resolved},
 			{5, "kernel reachable " + some, "", Resolved}, // which is what we doubt
@@ -387,9 +355,7 @@ func TestMachine(t *testing.T) {
 			{6.5, "kernel stale " + other, "new", Resolved},
 			{7, "next", "", Resolved},
 		}, 0},
-		{"kernel: what it still has is no news", table(unix.NUD_STALE), []step{
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"kernel: what it still has is no news", table(unix.NUD_STALE), confirming, []step{
 			{0.1, "reply " + other, "new", Resolved},
 			{0.2, "kernel delay " + some, "", Resolved},
 			{0.3, "kernel probe " + some, "", Resolved},
@@ -399,9 +365,7 @@ func TestMachine(t *testing.T) {
 			{0.6, "demand", "", Resolved},
 			{0.6, "next", "", Resolved},
 		}, 0},
-		{"kernel: it confirms", table(unix.NUD_STALE), []step{
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"kernel: it confirms", table(unix.NUD_STALE), confirming, []step{
 			{0.5, "kernel reachable " + some, "", Resolved},
 			{1, "next", "", Resolved},
 			{30.4, "demand", "", Resolved},
@@ -409,7 +373,7 @@ func TestMachine(t *testing.T) {
 			{30.5, "demand", "", Resolved},
 			{30.5, "next", some + ", again 31.5s", Resolved},
 		}, 0},
-		{"kernel: deleted, and kept until it is old", table(unix.NUD_REACHABLE), []step{
+		{"kernel: deleted, and kept until it is old", table(unix.NUD_REACHABLE), nil, []step{
 			{5, "kernel none", "", Resolved},
 			{5, "demand", "", Resolved},
 			{5, "next", "", Resolved},
@@ -417,7 +381,7 @@ func TestMachine(t *testing.T) {
 			{30, "next", some + ", again 31s", Resolved},
 			{30.5, "kernel stale " + some, "", Resolved},
 		}, 0},
-		{"kernel: failed, so ask everybody when somebody needs it", table(unix.NUD_PROBE), []step{
+		{"kernel: failed, so ask everybody when somebody needs it", table(unix.NUD_PROBE), nil, []step{
 			{5, "kernel failed", "", Resolved},
 			{5, "next", "", Resolved},
 			{6, "demand", "", Resolved},
@@ -428,15 +392,13 @@ func TestMachine(t *testing.T) {
 			{9.5, "kernel failed", "", Failed},
 			{10, "kernel stale " + some, "new", Resolved},
 		}, 0},
-		{"kernel: failed with another MAC than ours", table(unix.NUD_STALE), []step{
+		{"kernel: failed with another MAC than ours", table(unix.NUD_STALE), nil, []step{
 			{0, "reply " + other, "new", Resolved},
 			{1, "kernel failed", "", Resolved},
 			{1, "demand", "", Resolved},
 			{1, "next", "", Resolved},
 		}, 0},
-		{"kernel: set by hand", table(unix.NUD_STALE), []step{
-			{0, "demand", "", Resolved},
-			{0, "next", some + ", again 1s", Resolved},
+		{"kernel: set by hand", table(unix.NUD_STALE), confirming, []step{
 			{0.5, "kernel permanent " + other, "new", Resolved},
 			{1, "next", "", Resolved},
 			{1, "doubt", "", Resolved},
@@ -444,7 +406,7 @@ func TestMachine(t *testing.T) {
 			{2, "kernel permanent " + some, "new", Resolved},
 			{2, "next", "", Resolved},
 		}, 0},
-		{"kernel: set by hand, and no more", table(unix.NUD_PERMANENT), []step{
+		{"kernel: set by hand, and no more", table(unix.NUD_PERMANENT), nil, []step{
 			{1, "kernel reachable " + some, "", Resolved},
 			{1, "demand", "", Resolved},
 			{1, "next", "", Resolved},
@@ -453,14 +415,14 @@ func TestMachine(t *testing.T) {
 			{32, "demand", "", Resolved},
 			{32, "next", some + ", again 33s", Resolved},
 		}, 0},
-		{"kernel: set by hand, and taken away", table(unix.NUD_PERMANENT), []step{
+		{"kernel: set by hand, and taken away", table(unix.NUD_PERMANENT), nil, []step{
 			{1, "kernel none", "", Resolved},
 			{1, "next", "", Resolved},
 			{2, "demand", "", Resolved},
 			{2, "next", everybody + ", again 3s", Resolved},
 			{2.5, "reply " + other, "new", Resolved},
 		}, 500 * time.Millisecond},
-		{"kernel: an entry without a MAC", table(unix.NUD_REACHABLE), []step{
+		{"kernel: an entry without a MAC", table(unix.NUD_REACHABLE), nil, []step{
 			{1, "kernel noarp -", "", Resolved},
 			{1, "doubt", "", Resolved},
 			{1, "next", everybody + ", again 2s", Resolved},
@@ -469,7 +431,7 @@ func TestMachine(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newMachine(tt.start, epoch)
 			moves, before := uint32(0), m.mac
-			for i, s := range tt.steps {
+			for i, s := range slices.Concat(tt.before, tt.steps) {
 				got := s.run(t, &m)
 				if got != s.want || m.status != s.status {
 					t.Fatalf("step %d, %v s, %s: %q, status %d, want %q, %d", i, s.at, s.call, got, m.status, s.want, s.status)

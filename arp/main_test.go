@@ -3,8 +3,6 @@
 package arp
 
 import (
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -14,19 +12,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(childVar); name != "" {
-		if err := child(name); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	labtest.Child(childVar, child)
 	labtest.MainNetns(m)
 }
 
-// patience bounds the wait for what has to come. A resolver takes up to three
-// seconds by itself.
-const patience = 20 * time.Second
+// patience bounds the wait for what has to come, on however slow a machine. A
+// resolver takes up to three seconds by itself.
+const patience = time.Minute
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -49,13 +49,7 @@ func newBenchAlone(t *testing.T, script string) *bench {
 
 func openOn(t testing.TB, pair *lab.Pair, path *l2.Path) *Resolver {
 	t.Helper()
-	var r *Resolver
-	must(t, pair.Near.Do(func() (err error) {
-		r, err = Open(path)
-		return err
-	}))
-	t.Cleanup(func() { must(t, r.Close()) })
-	return r
+	return labtest.OpenIn(t, pair.Near, func() (*Resolver, error) { return Open(path) })
 }
 
 func (b *bench) open() *Resolver {

@@ -31,13 +31,7 @@ var (
 
 func openResponder(t testing.TB, n *lab.Namespace, ifc *l2.Interface, cfg ResponderConfig) *Responder {
 	t.Helper()
-	var r *Responder
-	must(t, n.Do(func() (err error) {
-		r, err = OpenResponder(ifc, cfg)
-		return err
-	}))
-	t.Cleanup(func() { must(t, r.Close()) })
-	return r
+	return labtest.OpenIn(t, n, func() (*Responder, error) { return OpenResponder(ifc, cfg) })
 }
 
 // knows waits until a host's own table has an address with a MAC confirmed.

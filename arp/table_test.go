@@ -25,17 +25,10 @@ import (
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
-// openTable opens a table on the path's interface in a namespace. All else is
-// done from this thread, which is in another one.
+// openTable opens a table on an interface in a namespace.
 func openTable(t testing.TB, n *lab.Namespace, ifc *l2.Interface, cfg TableConfig) *Table {
 	t.Helper()
-	var table *Table
-	must(t, n.Do(func() (err error) {
-		table, err = OpenTable(ifc, cfg)
-		return err
-	}))
-	t.Cleanup(func() { must(t, table.Close()) })
-	return table
+	return labtest.OpenIn(t, n, func() (*Table, error) { return OpenTable(ifc, cfg) })
 }
 
 func add(t testing.TB, table *Table, path *l2.Path) *Hop {

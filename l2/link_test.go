@@ -24,19 +24,13 @@ import (
 
 func openLink(t testing.TB, n *lab.Namespace, cfg *LinkConfig) *Link {
 	t.Helper()
-	ifc := lookUp(t, n, "eth0")
-	var l *Link
-	inside(t, n, func() {
-		var err error
-		l, err = OpenLink(ifc, cfg)
-		must(t, err)
-	})
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
+	return openLinkOn(t, n, "eth0", cfg)
+}
+
+func openLinkOn(t testing.TB, n *lab.Namespace, ifname string, cfg *LinkConfig) *Link {
+	t.Helper()
+	ifc := lookUp(t, n, ifname)
+	return labtest.OpenIn(t, n, func() (*Link, error) { return OpenLink(ifc, cfg) })
 }
 
 // experimental is an EtherType that no stack answers (IEEE 802, local experiments).
@@ -629,23 +623,26 @@ func TestLinkClose(t *testing.T) {
 }
 
 func TestLinkAllocates(t *testing.T) {
-	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) {
-		b := frameOf(pair, 98)
-		stamps := make([]Stamp, MinStamps)
-		var id uint32
-		if allocs := testing.AllocsPerRun(500, func() {
-			id++
-			if err := l.Send(b, id); err != nil {
-				panic(err)
-			}
-			if n, _, err := l.ReadStamps(stamps); n != 2 || err != nil || stamps[0].ID != id {
-				panic(fmt.Sprint(n, err, stamps[:n]))
-			}
-			_ = l.Send(nil, id)
-		}); allocs != 0 {
-			t.Errorf("%v allocations a frame, want 0", allocs)
+	eachLink(t, func(t *testing.T, pair *lab.Pair, l *Link) { checkAllocates(t, l, frameOf(pair, 98)) })
+}
+
+// checkAllocates sends frames and reads their stamps, and sends what is none.
+func checkAllocates(t *testing.T, l *Link, b []byte) {
+	t.Helper()
+	stamps := make([]Stamp, MinStamps)
+	var id uint32
+	if allocs := testing.AllocsPerRun(500, func() {
+		id++
+		if err := l.Send(b, id); err != nil {
+			panic(err)
 		}
-	})
+		if n, _, err := l.ReadStamps(stamps); n != 2 || err != nil || stamps[0].ID != id {
+			panic(fmt.Sprint(n, err, stamps[:n]))
+		}
+		_ = l.Send(nil, id)
+	}); allocs != 0 {
+		t.Errorf("%v allocations a frame, want 0", allocs)
+	}
 }
 
 func BenchmarkLinkSend(b *testing.B) {

@@ -106,19 +106,6 @@ func departures(t testing.TB, l *Link, from int64, ids ...uint32) {
 	}
 }
 
-func openLinkOn(t testing.TB, ns *lab.Namespace, ifname string, cfg *LinkConfig) *Link {
-	t.Helper()
-	ifc := lookUp(t, ns, ifname)
-	var l *Link
-	inside(t, ns, func() {
-		var err error
-		l, err = OpenLink(ifc, cfg)
-		must(t, err)
-	})
-	t.Cleanup(func() { must(t, l.Close()) })
-	return l
-}
-
 // The host answers itself over lo, for both families and by all its addresses,
 // and what is sent is stamped.
 func TestLinkLoopback(t *testing.T) {
@@ -217,28 +204,14 @@ func TestLinkLoopbackErrors(t *testing.T) {
 func TestLinkLoopbackAllocates(t *testing.T) {
 	n := labtest.NewNamespace(t)
 	l := openLinkOn(t, n, "lo", nil)
-	b := framed(echoPacket(t, addr("127.0.0.1"), addr("127.0.0.1"), 1, 56), make([]byte, 6), make([]byte, 6))
-	stamps := make([]Stamp, MinStamps)
-	var id uint32
-	if allocs := testing.AllocsPerRun(500, func() {
-		id++
-		if err := l.Send(b, id); err != nil {
-			panic(err)
-		}
-		if n, _, err := l.ReadStamps(stamps); n != 2 || err != nil || stamps[0].ID != id {
-			panic(fmt.Sprint(n, err, stamps[:n]))
-		}
-	}); allocs != 0 {
-		t.Errorf("%v allocations a frame, want 0", allocs)
-	}
+	checkAllocates(t, l, framed(echoPacket(t, addr("127.0.0.1"), addr("127.0.0.1"), 1, 56), make([]byte, 6), make([]byte, 6)))
 }
 
 // Without a link layer a frame is a packet; it comes out whole, and is stamped.
 func TestLinkTun(t *testing.T) {
 	for _, countIDs := range []bool{false, true} {
 		n := labtest.NewNamespace(t)
-		tun := addTun(t, n)
-		defer func() { must(t, tun.Close()) }()
+		tun := labtest.AddTun(t, n, "tun0")
 		must(t, n.SetUp("tun0"))
 		l := openLinkOn(t, n, "tun0", &LinkConfig{countIDs: countIDs})
 		must(t, tun.SetReadDeadline(time.Now().Add(patience)))
@@ -275,8 +248,7 @@ func TestLinkTun(t *testing.T) {
 // The protocol of a packet is told even where the kernel would guess it.
 func TestLinkTunProtocol(t *testing.T) {
 	n := labtest.NewNamespace(t)
-	tun := addTun(t, n)
-	defer func() { must(t, tun.Close()) }()
+	labtest.AddTun(t, n, "tun0")
 	must(t, n.SetUp("tun0"))
 	l := openLinkOn(t, n, "tun0", nil)
 	index, err := n.Index("tun0")
@@ -395,7 +367,7 @@ func TestLinkRebind(t *testing.T) {
 
 func TestLinkRebindTun(t *testing.T) {
 	n := labtest.NewNamespace(t)
-	tun := addTun(t, n)
+	tun := labtest.AddTun(t, n, "tun0")
 	must(t, n.SetUp("tun0"))
 	l := openLinkOn(t, n, "tun0", nil)
 	packet := echoPacket(t, addr("198.18.5.1"), addr("198.18.5.2"), 1, 56)
@@ -410,9 +382,8 @@ func TestLinkRebindTun(t *testing.T) {
 		if err := l.Send(packet, 99); err != unix.ENXIO {
 			t.Errorf("gone: %v, want ENXIO, bare", err)
 		}
-		tun = addTun(t, n)
+		tun = labtest.AddTun(t, n, "tun0")
 		must(t, n.SetUp("tun0"))
 		must(t, l.Rebind(lookUp(t, n, "tun0")))
 	}
-	must(t, tun.Close())
 }

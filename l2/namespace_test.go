@@ -10,13 +10,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
-	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
@@ -261,14 +259,9 @@ func TestNamespaceCapabilities(t *testing.T) {
 // dropTo gives all capabilities away but those listed, or those not listed.
 func dropTo(t *testing.T, list []string, keep bool) {
 	t.Helper()
-	set, have := cap.NewSet(), cap.GetProc()
-	for v := range cap.MaxBits() {
-		permitted, err := have.GetFlag(cap.Permitted, v)
-		must(t, err)
-		if permitted && slices.Contains(list, strings.ToUpper(v.String())) == keep {
-			must(t, set.SetFlag(cap.Permitted, true, v))
-			must(t, set.SetFlag(cap.Effective, true, v))
-		}
+	drop := labtest.DropCapabilities
+	if keep {
+		drop = labtest.KeepCapabilities
 	}
-	must(t, set.SetProc())
+	must(t, drop(list...))
 }

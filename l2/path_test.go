@@ -3,6 +3,7 @@
 package l2
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -170,22 +171,8 @@ func TestFindPath(t *testing.T) {
 			Destination: addr("255.255.255.255"), Source: addr("192.0.2.1"), NextHop: addr("255.255.255.255"), OnLink: true, Broadcast: true, MTU: 1500}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := twoInterfaces(t)
-			if tt.setUp != nil {
-				tt.setUp(t, n)
-			}
-			inside(t, n, func() {
-				var ifc *Interface
-				by := tt.by
-				if tt.ifname != "" {
-					var err error
-					ifc, err = InterfaceByName(tt.ifname)
-					must(t, err)
-					by = tt.ifname
-				}
-				if by == "" {
-					by = "eth0"
-				}
+			withTwoInterfaces(t, tt.setUp, tt.ifname, func(ifc *Interface) {
+				by := cmp.Or(tt.ifname, tt.by, "eth0")
 				path, err := FindPath(ifc, tt.dst, tt.source)
 				if err != nil {
 					t.Fatal(err)
@@ -207,6 +194,25 @@ func TestFindPath(t *testing.T) {
 			})
 		})
 	}
+}
+
+// withTwoInterfaces runs f in twoInterfaces that setUp, which may be nil, has
+// changed, with the interface of that name, or nil for "".
+func withTwoInterfaces(t *testing.T, setUp func(*testing.T, *lab.Namespace), ifname string, f func(ifc *Interface)) {
+	t.Helper()
+	n := twoInterfaces(t)
+	if setUp != nil {
+		setUp(t, n)
+	}
+	inside(t, n, func() {
+		var ifc *Interface
+		if ifname != "" {
+			var err error
+			ifc, err = InterfaceByName(ifname)
+			must(t, err)
+		}
+		f(ifc)
+	})
 }
 
 func TestFindPathErrors(t *testing.T) {
@@ -268,17 +274,7 @@ func TestFindPathErrors(t *testing.T) {
 		}, ifname: "eth1", dst: remote, is: unix.EHOSTUNREACH, text: "no route to 203.0.113.9 by eth1 (nor by any other interface)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			n := twoInterfaces(t)
-			if tt.setUp != nil {
-				tt.setUp(t, n)
-			}
-			inside(t, n, func() {
-				var ifc *Interface
-				if tt.ifname != "" {
-					var err error
-					ifc, err = InterfaceByName(tt.ifname)
-					must(t, err)
-				}
+			withTwoInterfaces(t, tt.setUp, tt.ifname, func(ifc *Interface) {
 				path, err := FindPath(ifc, tt.dst, tt.source)
 				if path != nil || err == nil {
 					t.Fatalf("a path: %+v, %v", path, err)

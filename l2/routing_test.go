@@ -27,14 +27,7 @@ var (
 
 func openRouting(t testing.TB, ns *lab.Namespace) *Routing {
 	t.Helper()
-	var r *Routing
-	inside(t, ns, func() {
-		var err error
-		r, err = OpenRouting()
-		must(t, err)
-	})
-	t.Cleanup(func() { must(t, r.Close()) })
-	return r
+	return labtest.OpenIn(t, ns, OpenRouting)
 }
 
 // sixes is twoInterfaces with 2001:db8:1::1 and fe80::1 on eth0, 2001:db8:2::1
@@ -563,8 +556,7 @@ func TestRoutingPathVRF(t *testing.T) {
 func TestRoutingPathNeighbors(t *testing.T) {
 	n := twoInterfaces(t)
 	must(t, n.SetARP("eth1", false))
-	tun := addTun(t, n)
-	defer func() { must(t, tun.Close()) }()
+	labtest.AddTun(t, n, "tun0")
 	must(t, n.SetUp("tun0"))
 	must(t, n.AddAddr("tun0", prefixOf("198.18.5.1/24")))
 	must(t, n.AddAddr("tun0", prefixOf("2001:db8:5::1/64")))

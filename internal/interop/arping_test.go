@@ -4,6 +4,7 @@ package interop
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -99,7 +101,12 @@ var arpings = []struct {
 	},
 }
 
-var arpingTimes = regexp.MustCompile(`(?m)  \d+\.\d{3}ms$`)
+var (
+	arpingTimes = regexp.MustCompile(`(?m)  \d+\.\d{3}ms$`)
+	// arpingTime also stands behind the MAC that a claim is for, and ahead of what
+	// it is.
+	arpingTime = regexp.MustCompile(` \d+\.\d{3}ms\b`)
+)
 
 func TestSameLinesAsArping(t *testing.T) {
 	arping := program(t, "arping")
@@ -143,6 +150,168 @@ func TestSameLinesAsArping(t *testing.T) {
 			}
 		})
 	}
+}
+
+// anyCount is how often was asked: it depends on when the other host spoke.
+var anyCount = regexp.MustCompile(`(?m)^Sent \d+ probes \(\d+ broadcast\(s\)\)$`)
+
+// TestSameDetectionAsArping has a host whose kernel does not answer for its address
+// (arp_ignore) say by iputils arping that it has it. Who looks whether the address
+// is taken hears that, and prints the same, by either program.
+func TestSameDetectionAsArping(t *testing.T) {
+	arping := program(t, "arping")
+	for _, tt := range []struct {
+		name, says string // the arguments of what the host says it by
+		args       string
+		want       string // of both; "" where only ours hears it, and why
+		why        string
+	}{
+		{
+			name: "announced", says: "-U 198.51.100.2", args: "-w 20 198.51.100.2",
+			want: `ARPING 198.51.100.2 from 0.0.0.0 eth0
+Broadcast request from 198.51.100.2 [02:00:5E:00:53:02] for 198.51.100.2 [FF:FF:FF:FF:FF:FF] Tms
+Sent N
+Received 1 response(s) (1 request(s), 1 broadcast(s))
+`,
+		},
+		{
+			name: "announced by replies", says: "-A 198.51.100.2", args: "-w 20 198.51.100.2",
+			want: `ARPING 198.51.100.2 from 0.0.0.0 eth0
+Broadcast reply from 198.51.100.2 [02:00:5E:00:53:02] for 198.51.100.2 [02:00:5E:00:53:02] Tms
+Sent N
+Received 1 response(s) (1 broadcast(s))
+`,
+		},
+		{
+			name: "asking for another", says: "-b -s 198.51.100.2 198.51.100.77", args: "-w 20 198.51.100.2",
+			want: `ARPING 198.51.100.2 from 0.0.0.0 eth0
+Broadcast request from 198.51.100.2 [02:00:5E:00:53:02] for 198.51.100.77 [FF:FF:FF:FF:FF:FF] Tms
+Sent N
+Received 1 response(s) (1 request(s), 1 broadcast(s))
+`,
+		},
+		{
+			name: "looking too", says: "-D 198.51.100.9", args: "-c 3 198.51.100.9",
+			why: "iputils does not look at address probes, as RFC 5227, section 2.1.1, does",
+		},
+	} {
+		for i, path := range []string{os.Getenv(commandVar), arping} {
+			t.Run(fmt.Sprintf("%s,iputils=%t", strings.ReplaceAll(tt.name, " ", "-"), i == 1), func(t *testing.T) {
+				t.Parallel()
+				pair := labtest.NewPair(t, nil)
+				must(t, pair.Far.Sysctl("net.ipv4.conf.eth0.arp_ignore", "8"))
+				ctx, stop := context.WithCancel(t.Context())
+				var wg sync.WaitGroup
+				wg.Go(func() { // until it is heard
+					_, _ = tryRun(ctx, pair.Far, "", arping, append([]string{"-I", "eth0", "-c", "25"}, strings.Fields(tt.says)...)...)
+				})
+				args := append([]string{"-I", "eth0", "-D"}, strings.Fields(tt.args)...)
+				exit := 1
+				if i == 0 {
+					args = append([]string{"arping"}, args...)
+				} else if tt.want == "" {
+					exit = 0
+				}
+				got := run(t, pair.Near, "", path, args...)
+				stop()
+				wg.Wait()
+				printed := anyCount.ReplaceAllString(arpingTime.ReplaceAllString(got.stdout, " Tms"), "Sent N")
+				if got.exit != exit || got.stderr != "" || tt.want != "" && printed != tt.want {
+					t.Errorf("%v\nwant exit %d and\n%s%s", got, exit, tt.want, tt.why)
+				}
+			})
+		}
+	}
+}
+
+// tentative is the link-local address that Linux makes for the far end of a pair
+// out of its MAC, and looks whether it is free.
+const tentative = "fe80::5eff:fe00:5302"
+
+// lookForAddress has Linux make that address, and look for it for so many seconds.
+func lookForAddress(t *testing.T, pair *lab.Pair, seconds string) {
+	t.Helper()
+	for _, s := range []struct{ name, value string }{
+		{"accept_ra", "0"}, {"router_solicitations", "0"}, {"accept_dad", "1"}, {"dad_transmits", seconds}, {"addr_gen_mode", "0"},
+		{"disable_ipv6", "0"},
+	} {
+		must(t, pair.Far.Sysctl("net.ipv6.conf.eth0."+s.name, s.value))
+	}
+}
+
+// TestDetectionMeetsLinux looks for an address while Linux's own duplicate address
+// detection does (RFC 4862, RFC 7527): ours learns of the kernel's probe, and the
+// kernel of ours.
+func TestDetectionMeetsLinux(t *testing.T) {
+	t.Run("ours learns", func(t *testing.T) {
+		t.Parallel()
+		pair := labtest.NewPair(t, nil)
+		peer := labtest.StartPeer(t, pair.Far, "eth0", "address "+tentative+"\nndp: silent")
+		ctx, cancel := context.WithTimeout(t.Context(), runLimit)
+		defer cancel()
+		var got outcome
+		var failed error
+		var wg sync.WaitGroup
+		wg.Go(func() { // it has asked before the kernel knows the address, and asks no more
+			got, failed = tryRun(ctx, pair.Near, "", os.Getenv(commandVar), "arping", "-i", "eth0", "-D", "-w", "25", "-d", "30s", tentative)
+		})
+		err := peer.WaitNDP(ctx, 1)
+		lookForAddress(t, pair, "3")
+		wg.Wait()
+		must(t, err)
+		must(t, failed)
+		const want = "Broadcast request from :: [02:00:5E:00:53:02] for " + tentative + "  Tms (address probe)\n"
+		if lines := arpingTime.ReplaceAllString(got.stdout, " Tms"); got.exit != 1 || got.stderr != "" || !strings.Contains(lines, want) {
+			t.Errorf("%v\nwant exit 1 and\n%s", got, want)
+		}
+	})
+	t.Run("the kernel learns", func(t *testing.T) {
+		t.Parallel()
+		pair := labtest.NewPair(t, nil)
+		lookForAddress(t, pair, "60")
+		await := func(what string, f func() bool) {
+			t.Helper()
+			for deadline := time.Now().Add(runLimit); !f(); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("not within %v: %s", runLimit, what)
+				}
+			}
+		}
+		address := fmt.Sprintf("%x", netip.MustParseAddr(tentative).AsSlice())
+		await("the kernel is in the address's group", func() bool {
+			// Index, name, group, users, ...
+			return procLine(t, pair.Far, "igmp6", 2, "ff0200000000000000000001ff005302") != nil
+		})
+		l2ping(t, pair.Near, "arping", "-i", "eth0", "-D", "-c", "1", tentative)
+		await("the kernel gives the address up", func() bool {
+			// Address, index, prefix length, scope, flags, name.
+			line := procLine(t, pair.Far, "if_inet6", 0, address)
+			if line == nil {
+				return false
+			}
+			flags, err := strconv.ParseUint(line[4], 16, 32)
+			must(t, err)
+			const failed = 0x08 // IFA_F_DADFAILED
+			return flags&failed != 0
+		})
+	})
+}
+
+// procLine is the line of a file in /proc/net that has a word at a place, nil if
+// there is none.
+func procLine(t *testing.T, n *lab.Namespace, name string, at int, word string) []string {
+	t.Helper()
+	var text []byte
+	must(t, n.Do(func() (err error) {
+		text, err = os.ReadFile("/proc/thread-self/net/" + name)
+		return err
+	}))
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > max(at, 4) && f[at] == word {
+			return f
+		}
+	}
+	return nil
 }
 
 // TestSameExitStatusAsArping is about what goes wrong before the first request.

@@ -5,14 +5,15 @@ package interop
 import (
 	"bufio"
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
@@ -56,17 +57,18 @@ func TestSameAnswerToSignalsAsPing(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		script string
+		sees   string // what both print before they are asked
 		exit   int
 	}{
-		{"answered", "seq 2..: lose", 0},
-		{"unanswered", "all: lose", 1},
+		{"answered", "seq 2: lose", "icmp_seq=1 ", 0},
+		{"unanswered", "all: lose", "", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			// The signals have to be there before a third probe leaves.
-			got := signalled(t, tt.script, os.Getenv(commandVar), "-i", "eth0", "-d", "5", "198.51.100.2")
-			want := signalled(t, tt.script, ping, "-I", "eth0", "-i", "5", "198.51.100.2")
-			if plain(got.stdout) != plain(want.stdout) || status(got.stderr) != status(want.stderr) {
+			// Two probes leave at once, and no third.
+			got := signalled(t, tt.script, tt.sees, os.Getenv(commandVar), "-i", "eth0", "-l", "2", "-d", "60", "198.51.100.2")
+			want := signalled(t, tt.script, tt.sees, ping, "-I", "eth0", "-l", "2", "-i", "60", "198.51.100.2")
+			if plain(got.stdout, false) != plain(want.stdout, false) || status(got.stderr) != status(want.stderr) {
 				t.Errorf("l2ping:\n%v\nping:\n%v", got, want)
 			}
 			if got.exit != want.exit || got.exit != tt.exit {
@@ -80,40 +82,79 @@ var statusTimes = regexp.MustCompile(`= \d+\.\d{3}/\d+\.\d{3}/\d+\.\d{3}/\d+\.\d
 
 func status(line string) string { return statusTimes.ReplaceAllString(line, "= T/T/T/T ms") }
 
-// signalled runs a program until its second probe has arrived, asks it for its
-// status by SIGQUIT, and ends it by SIGINT when that is printed.
-func signalled(t *testing.T, script, path string, args ...string) outcome {
+// signalled runs a program until two probes have arrived and it has printed a line
+// that has sees in it, unless that is ""; asks it for its status by SIGQUIT, and
+// ends it by SIGINT when that is printed.
+func signalled(t *testing.T, script, sees, path string, args ...string) outcome {
 	t.Helper()
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
 	peer := labtest.StartPeer(t, pair.Far, "eth0", script)
 	ctx, cancel := context.WithTimeout(t.Context(), runLimit)
 	defer cancel()
-	var (
-		stdout strings.Builder
-		wg     sync.WaitGroup
-		line   string
-		lineOK error
-	)
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.WaitDelay = time.Second
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.Stdout = &stdout
+	stdout, err := cmd.StdoutPipe()
+	must(t, err)
 	stderr, err := cmd.StderrPipe()
 	must(t, err)
 	must(t, pair.Near.Start(cmd))
-	wg.Go(func() { line, lineOK = bufio.NewReader(stderr).ReadString('\n') })
-	arrived := peer.Wait(ctx, 2)
-	if arrived == nil {
-		arrived = cmd.Process.Signal(syscall.SIGQUIT)
-	}
-	if arrived != nil {
+	o := outcome{command: path}
+	err = func() error {
+		// A program that is stuck is killed when ctx ends: no read waits longer.
+		if err := peer.Wait(ctx, 2); err != nil {
+			return err
+		}
+		out, errOut := bufio.NewReader(stdout), bufio.NewReader(stderr)
+		for sees != "" && !strings.Contains(o.stdout, sees) {
+			line, err := out.ReadString('\n')
+			o.stdout += line
+			if err != nil {
+				return err
+			}
+		}
+		if err := asleep(ctx, cmd.Process.Pid); err != nil {
+			return err
+		}
+		if err := cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+			return err
+		}
+		if o.stderr, err = errOut.ReadString('\n'); err != nil {
+			return err
+		}
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			return err
+		}
+		rest, err := io.ReadAll(out)
+		o.stdout += string(rest)
+		return err
+	}()
+	if err != nil {
 		cancel()
 	}
-	wg.Wait()
-	must(t, cmd.Process.Signal(syscall.SIGINT))
 	_ = cmd.Wait() // the status is looked at instead
-	if arrived != nil || lineOK != nil {
-		t.Fatalf("%s: %v, %v: %q", path, arrived, lineOK, line)
+	o.exit = cmd.ProcessState.ExitCode()
+	if err != nil {
+		t.Fatalf("%v: %v", err, o)
 	}
-	return outcome{stdout: stdout.String(), stderr: line, exit: cmd.ProcessState.ExitCode()}
+	return o
+}
+
+// asleep waits until a process waits for something. ping notes a signal and looks
+// at the note between two waits: one that comes just before a wait is not seen
+// until its end.
+func asleep(ctx context.Context, pid int) error {
+	for {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return err
+		}
+		// PID (NAME) STATE (proc_pid_stat(5)).
+		if _, state, ok := strings.Cut(string(b), ") "); ok && strings.HasPrefix(state, "S") {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		runtime.Gosched()
+	}
 }

@@ -32,7 +32,7 @@ func TestKernelAnswers(t *testing.T) {
 			"-c 3 -d 10ms --filter classic", "-c 3 -d 10ms --timestamps user",
 		} {
 			t.Run(strings.ReplaceAll(tt.name+" "+args, " ", "_"), func(t *testing.T) {
-				o := l2ping(t, tt.near, append(strings.Fields(args), "-i", "eth0", "-q", tt.target.String())...)
+				o := l2ping(t, tt.near, append(strings.Fields(args), "-i", "eth0", "-W", patience, "-q", tt.target.String())...)
 				if o.exit != 0 || !strings.Contains(o.stdout, " received, 0% packet loss") {
 					t.Error(o)
 				}
@@ -73,7 +73,7 @@ func TestKernelNeighborsAreLeftAlone(t *testing.T) {
 				default:
 					must(t, near.SetNeighbor("eth0", hop, mac, tt.before))
 				}
-				if o := l2ping(t, near, "-i", "eth0", "-c", "20", "-d", "20ms", "-q", target.String()); o.exit != 0 {
+				if o := l2ping(t, near, "-i", "eth0", "-c", "20", "-d", "20ms", "-W", patience, "-q", target.String()); o.exit != 0 {
 					t.Error(o)
 				}
 				got, state, err := near.Neighbor("eth0", hop)

@@ -13,11 +13,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +33,10 @@ const commandVar = "L2PING_INTEROP_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(commandVar) != "" {
+		// The tests wait for peers far more than for a CPU.
+		if err := flag.Set("test.parallel", "6"); err != nil {
+			panic(err)
+		}
 		labtest.MainNetns(m)
 	}
 	code, err := withCommand()
@@ -93,16 +99,17 @@ func program(t testing.TB, name string) string {
 
 // outcome is what a program has left.
 type outcome struct {
+	command        string
 	stdout, stderr string
 	exit           int
 }
 
 func (o outcome) String() string {
-	return fmt.Sprintf("exit %d\n--- standard output:\n%s--- standard error:\n%s", o.exit, o.stdout, o.stderr)
+	return fmt.Sprintf("%s\nexit %d\n--- standard output:\n%s--- standard error:\n%s", o.command, o.exit, o.stdout, o.stderr)
 }
 
-// runLimit bounds every run of a program here.
-const runLimit = 30 * time.Second
+// runLimit bounds every run of a program here, on however slow a machine.
+const runLimit = 2 * time.Minute
 
 // run runs a program in n to its end; n may be nil for programs that have
 // nothing to do with a network.
@@ -110,7 +117,7 @@ func run(t testing.TB, n *lab.Namespace, stdin, path string, args ...string) out
 	t.Helper()
 	o, err := tryRun(t.Context(), n, stdin, path, args...)
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%v", path, strings.Join(args, " "), err, o)
+		t.Fatalf("%v: %v", err, o)
 	}
 	return o
 }
@@ -129,7 +136,10 @@ func tryRun(ctx context.Context, n *lab.Namespace, stdin, path string, args ...s
 	} else {
 		err = n.Run(cmd)
 	}
-	o := outcome{stdout: stdout.String(), stderr: stderr.String(), exit: -1}
+	o := outcome{
+		command: filepath.Base(path) + " " + strings.Join(args, " "),
+		stdout:  stdout.String(), stderr: stderr.String(), exit: -1,
+	}
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
 		err = nil
 	}
@@ -143,6 +153,22 @@ func tryRun(ctx context.Context, n *lab.Namespace, stdin, path string, args ...s
 func l2ping(t testing.TB, n *lab.Namespace, args ...string) outcome {
 	t.Helper()
 	return run(t, n, "", os.Getenv(commandVar), args...)
+}
+
+// besides runs l2ping in ours and another program in theirs, at the same time.
+func besides(t testing.TB, ours *lab.Namespace, oursArgs []string, theirs *lab.Namespace, path string, theirsArgs []string) (got, want outcome) {
+	t.Helper()
+	var (
+		wg  sync.WaitGroup
+		err error
+	)
+	wg.Go(func() { want, err = tryRun(t.Context(), theirs, "", path, theirsArgs...) })
+	got = l2ping(t, ours, oursArgs...)
+	wg.Wait()
+	if err != nil {
+		t.Fatalf("%v: %v", err, want)
+	}
+	return got, want
 }
 
 // must fails the test if something that the test itself needs did not work.

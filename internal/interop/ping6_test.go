@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -59,29 +58,13 @@ func TestSameLinesAsPing6(t *testing.T) {
 				return r.Near
 			}
 			ours, theirs := place(), place()
-			oursArgs := slices.Concat([]string{"-i", "eth0", "-d", "50ms"}, strings.Fields(c.args), []string{c.target})
-			theirsArgs := slices.Concat([]string{"-I", "eth0", "-i", "0.05"}, strings.Fields(c.args), []string{c.target})
-			var (
-				wg   sync.WaitGroup
-				want outcome
-				err  error
-			)
-			wg.Go(func() { want, err = tryRun(t.Context(), theirs, "", ping, theirsArgs...) })
-			got := l2ping(t, ours, oursArgs...)
-			wg.Wait()
-			must(t, err)
-			gotText, wantText := plain(got.stdout), plain(want.stdout)
+			args := slices.Concat([]string{patience, "-l", "4", "-W", patience}, strings.Fields(c.args), []string{c.target})
+			got, want := besides(t, ours, append([]string{"-i", "eth0", "-d"}, args...), theirs, ping, append([]string{"-I", "eth0", "-i"}, args...))
+			gotText, wantText := plain(got.stdout, false), plain(want.stdout, false)
 			if strings.Contains(wantText, " from :: eth0: ") {
 				gotText = header6.ReplaceAllString(gotText, "$1:: eth0")
 			}
-			gotLines, wantLines := strings.Split(gotText, "\n"), strings.Split(wantText, "\n")
-			if !slices.Equal(gotLines, wantLines) {
-				t.Errorf("the lines differ\nl2ping %s:\n%v\nping %s:\n%v\n%s",
-					strings.Join(oursArgs, " "), got, strings.Join(theirsArgs, " "), want, diff(gotLines, wantLines))
-			}
-			if got.exit != want.exit || got.exit != c.exit {
-				t.Errorf("l2ping exits with %d, ping with %d, want %d of both", got.exit, want.exit, c.exit)
-			}
+			sameLines(t, got, want, gotText, wantText, c.exit)
 		})
 	}
 }

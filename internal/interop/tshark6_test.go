@@ -4,10 +4,8 @@ package interop
 
 import (
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
@@ -23,7 +21,6 @@ var linkFields = []string{
 // TestFramesAsTsharkReadsThem has frames of every kind read by a stranger, who
 // puts the fragments together too: none of them brings a complaint.
 func TestFramesAsTsharkReadsThem(t *testing.T) {
-	tcpdump, tshark := program(t, "tcpdump"), program(t, "tshark")
 	for _, tt := range []struct {
 		name, args string
 		peer       string // of a silent pair; "": a Linux host
@@ -68,50 +65,27 @@ func TestFramesAsTsharkReadsThem(t *testing.T) {
 				must(t, pair.Far.SetNeighbor("eth0", pair.NearLL, pair.NearMAC, lab.Permanent))
 			}
 			path := filepath.Join(t.TempDir(), "far.pcap")
-			capture := startCapture(t, pair.Far, tcpdump, path)
-			o := l2ping(t, pair.Near, append([]string{"-i", "eth0", "-d", "10ms", "-q"}, strings.Fields(tt.args)...)...)
+			capture := startCapture(t, pair.Far, program(t, "tcpdump"), path)
+			o := l2ping(t, pair.Near, append([]string{"-i", "eth0", "-d", "10ms", "-W", patience, "-q"}, strings.Fields(tt.args)...)...)
 			if o.exit != 0 {
 				t.Error(o)
 			}
-			for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-				sent, answers := count(t, path, pair.NearMAC)
-				if sent >= tt.sent && answers > 0 || time.Now().After(deadline) {
-					break
-				}
-			}
+			capture.wait(t, pair.NearMAC, tt.sent, 1)
 			capture.end(t)
-			args := []string{"-n", "-r", path, "-Y", "!(icmpv6.type == 143) && eth.src == " + pair.NearMAC.String(), "-o", "ip.check_checksum:TRUE", "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a"}
-			for _, f := range linkFields {
-				args = append(args, "-e", f)
-			}
-			read := run(t, nil, "", tshark, args...)
-			if read.exit != 0 {
-				t.Fatalf("tshark: %v", read)
-			}
-			var all []dissected
-			for line := range strings.Lines(read.stdout) {
-				d := dissected{}
-				for i, value := range strings.Split(strings.TrimSuffix(line, "\n"), "\t") {
-					if value != "" {
-						d[linkFields[i]] = value
-					}
-				}
+			all := dissect(t, path, "!(icmpv6.type == 143) && eth.src == "+pair.NearMAC.String(), linkFields)
+			for _, d := range all {
 				d.clean(t)
 				if s, ok := d["icmpv6.checksum.status"]; ok && s != "1" {
 					t.Errorf("the checksum is not right: %v", d)
 				}
-				all = append(all, d)
 			}
 			if len(all) != tt.sent {
-				t.Errorf("%d frames, want %d:\n%s", len(all), tt.sent, read.stdout)
+				t.Errorf("%d frames, want %d: %v", len(all), tt.sent, all)
 			}
 			for i, want := range tt.want {
 				if i < len(all) {
 					all[i].has(t, want)
 				}
-			}
-			if t.Failed() {
-				t.Log(strconv.Quote(read.stdout))
 			}
 		})
 	}

@@ -5,7 +5,9 @@ package interop
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -45,26 +47,33 @@ type dissected map[string]string
 // each, and has tshark dissect what was sent.
 func sentBy(t *testing.T, pair *lab.Pair, frames int, work func()) []dissected {
 	t.Helper()
-	tcpdump, tshark := program(t, "tcpdump"), program(t, "tshark")
 	path := filepath.Join(t.TempDir(), "far.pcap")
-	capture := startCapture(t, pair.Far, tcpdump, path)
+	capture := startCapture(t, pair.Far, program(t, "tcpdump"), path)
 	work()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		sent, answers := count(t, path, pair.NearMAC)
-		if sent >= frames && answers >= frames {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("captured %d frames and %d answers, want %d of each", sent, answers, frames)
-			break
-		}
-	}
+	capture.wait(t, pair.NearMAC, frames, frames)
 	capture.end(t)
-	o := run(t, nil, "", tshark, tsharkArgs(path, pair)...)
-	if o.exit != 0 {
-		t.Fatalf("tshark: %v", o)
+	all := dissect(t, path, "eth.src == "+pair.NearMAC.String(), fields)
+	if len(all) != frames {
+		t.Errorf("tshark has %d frames, want %d", len(all), frames)
 	}
-	var all []dissected
+	return all
+}
+
+// dissect has tshark read fields of the frames in a capture that a display filter
+// lets through.
+func dissect(t *testing.T, path, filter string, fields []string) (all []dissected) {
+	t.Helper()
+	args := []string{
+		"-n", "-r", path, "-Y", filter,
+		"-o", "ip.check_checksum:TRUE", "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a",
+	}
+	for _, f := range fields {
+		args = append(args, "-e", f)
+	}
+	o := run(t, nil, "", program(t, "tshark"), args...)
+	if o.exit != 0 {
+		t.Fatal(o)
+	}
 	for line := range strings.Lines(o.stdout) {
 		d := dissected{}
 		for i, value := range strings.Split(strings.TrimSuffix(line, "\n"), "\t") {
@@ -74,43 +83,7 @@ func sentBy(t *testing.T, pair *lab.Pair, frames int, work func()) []dissected {
 		}
 		all = append(all, d)
 	}
-	if len(all) != frames {
-		t.Errorf("tshark has %d frames, want %d", len(all), frames)
-	}
 	return all
-}
-
-// count counts the frames in a capture that is still written: those of one
-// MAC, and the others.
-func count(t *testing.T, path string, mac net.HardwareAddr) (its, others int) {
-	t.Helper()
-	f, err := os.Open(path)
-	must(t, err)
-	defer f.Close()
-	r, err := pcapgo.NewReader(f)
-	must(t, err)
-	for {
-		data, _, err := r.ReadPacketData()
-		if err != nil {
-			return its, others // the end, or a record that is not whole yet
-		}
-		if bytes.Equal(data[6:12], mac) {
-			its++
-		} else {
-			others++
-		}
-	}
-}
-
-func tsharkArgs(path string, pair *lab.Pair) []string {
-	args := []string{
-		"-n", "-r", path, "-Y", "eth.src == " + pair.NearMAC.String(),
-		"-o", "ip.check_checksum:TRUE", "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a",
-	}
-	for _, f := range fields {
-		args = append(args, "-e", f)
-	}
-	return args
 }
 
 // capture is a tcpdump at work.
@@ -119,37 +92,110 @@ type capture struct {
 	stderr strings.Builder
 	wg     sync.WaitGroup
 	once   sync.Once
+
+	mu      sync.Mutex
+	sources []net.HardwareAddr // of the frames captured, but for MLD
+	err     error              // what ended that
+	changed chan struct{}      // closed and replaced when there are more, or err is set
 }
 
+// startCapture captures into a file, on eth0 of a namespace.
 func startCapture(t *testing.T, n *lab.Namespace, tcpdump, path string) *capture {
 	t.Helper()
-	c := &capture{cmd: exec.Command(tcpdump, "-i", "eth0", "-n", "-p", "-Z", "root",
-		"--time-stamp-precision=nano", "--immediate-mode", "-U", "-B", "16384", "-w", path)}
+	c := &capture{changed: make(chan struct{}), cmd: exec.Command(tcpdump, "-i", "eth0", "-n", "-p", "-Z", "root",
+		"--time-stamp-precision=nano", "--immediate-mode", "-U", "-B", "16384", "-w", "-")}
+	file, err := os.Create(path)
+	must(t, err)
+	stdout, err := c.cmd.StdoutPipe()
+	must(t, err)
 	stderr, err := c.cmd.StderrPipe()
 	must(t, err)
 	must(t, n.Start(c.cmd))
 	t.Cleanup(func() { c.stop() })
-	listening := make(chan bool, 1)
+	ready := make(chan error, 3)
+	c.wg.Go(func() { ready <- c.read(stdout, file, ready) })
 	c.wg.Go(func() {
-		defer close(listening)
 		for lines := bufio.NewScanner(stderr); lines.Scan(); {
 			fmt.Fprintln(&c.stderr, lines.Text())
 			if strings.Contains(lines.Text(), "listening on") {
-				listening <- true
+				ready <- nil
 			}
 		}
 	})
-	select {
-	case ok := <-listening:
-		if !ok {
-			c.stop()
-			t.Fatalf("tcpdump does not listen: %s", &c.stderr)
+	for range 2 { // the file's header, and the socket
+		select {
+		case err = <-ready:
+		case <-time.After(runLimit):
+			err = errors.New("not in time")
 		}
-	case <-time.After(runLimit):
-		c.stop()
-		t.Fatal("tcpdump does not listen")
+		if err != nil {
+			c.stop()
+			t.Fatalf("tcpdump does not listen: %v: %s", err, &c.stderr)
+		}
 	}
 	return c
+}
+
+// read reads what tcpdump writes until its end, and copies it into the file. It
+// tells when it has the header.
+func (c *capture) read(stdout io.Reader, file *os.File, header chan<- error) error {
+	both := io.TeeReader(stdout, file)
+	r, err := pcapgo.NewReader(both)
+	if err == nil {
+		header <- nil
+	}
+	for err == nil {
+		var data []byte
+		if data, _, err = r.ReadPacketData(); err == nil && !isMLD(data) {
+			c.update(func() { c.sources = append(c.sources, data[6:12]) })
+		}
+	}
+	_, copyErr := io.Copy(io.Discard, both) // tcpdump must not wait for a reader
+	err = errors.Join(err, copyErr, file.Close())
+	c.update(func() { c.err = err })
+	return err
+}
+
+// isMLD tells whether a frame is a kernel's own report of its groups: IPv6 with
+// hop-by-hop options (RFC 3810, section 5).
+func isMLD(b []byte) bool { return len(b) > 20 && b[12] == 0x86 && b[13] == 0xdd && b[20] == 0 }
+
+func (c *capture) update(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// wait waits until so many frames of a MAC are captured, and so many of others. The
+// test fails if they do not come.
+func (c *capture) wait(t *testing.T, mac net.HardwareAddr, its, others int) {
+	t.Helper()
+	limit := time.After(runLimit)
+	for {
+		c.mu.Lock()
+		n, all, changed, err := 0, len(c.sources), c.changed, c.err
+		for _, source := range c.sources {
+			if bytes.Equal(source, mac) {
+				n++
+			}
+		}
+		c.mu.Unlock()
+		if n >= its && all-n >= others {
+			return
+		}
+		if err == nil {
+			select {
+			case <-changed:
+				continue
+			case <-limit:
+				err = errors.New("no more come")
+			}
+		}
+		t.Errorf("captured %d frames and %d answers, want %d and %d: %v", n, all-n, its, others, err)
+		return
+	}
 }
 
 // end ends the capture and fails the test if it has lost a frame.
@@ -157,6 +203,9 @@ func (c *capture) end(t *testing.T) {
 	t.Helper()
 	if err := c.stop(); err != nil || !strings.Contains(c.stderr.String(), "\n0 packets dropped by kernel") {
 		t.Fatalf("tcpdump: %v: %s", err, &c.stderr)
+	}
+	if !errors.Is(c.err, io.EOF) {
+		t.Fatalf("read the capture: %v", c.err)
 	}
 }
 
@@ -263,7 +312,7 @@ func TestProbesAsTsharkReadsThem(t *testing.T) {
 				count = 2
 			}
 			frames := sentBy(t, pair, count, func() {
-				args := append([]string{"-i", "eth0", "-d", "10ms", "-c", strconv.Itoa(count)}, strings.Fields(tt.args)...)
+				args := append([]string{"-i", "eth0", "-d", "10ms", "-W", patience, "-c", strconv.Itoa(count)}, strings.Fields(tt.args)...)
 				o := l2ping(t, pair.Near, append(args, pair.FarIP.String())...)
 				if want := fmt.Sprintf("%d packets transmitted, %d received, 0%% packet loss", count, count); o.exit != 0 || !strings.Contains(o.stdout, want) {
 					t.Errorf("want %q: %v", want, o)
@@ -315,7 +364,7 @@ func TestARPAsTsharkReadsIt(t *testing.T) {
 				must(t, pair.Near.SetNeighbor("eth0", pair.FarIP, pair.FarMAC, tt.state))
 			}
 			frames := sentBy(t, pair, 4, func() {
-				if o := l2ping(t, pair.Near, "-i", "eth0", "-d", "50ms", "-c", "3", pair.FarIP.String()); o.exit != 0 {
+				if o := l2ping(t, pair.Near, "-i", "eth0", "-d", "50ms", "-W", patience, "-c", "3", pair.FarIP.String()); o.exit != 0 {
 					t.Error(o)
 				}
 			})

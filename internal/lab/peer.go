@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gopacket/gopacket/layers"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -63,14 +64,13 @@ type batch struct {
 // arrives once StartPeer has returned. Close must be called.
 func StartPeer(n *Namespace, ifname string, script Script) (*Peer, error) {
 	p := newPeer(script)
-	link, err := n.link(ifname)
-	if err == nil {
-		attrs := link.Attrs()
-		p.mac, p.mtu = attrs.HardwareAddr, attrs.MTU
-		err = n.Do(func() error { return p.open(attrs.Index) })
-	}
+	err := n.onLink(ifname, "start peer on", func(_ *netlink.Handle, l netlink.Link) (err error) {
+		p.mac, p.mtu = l.Attrs().HardwareAddr, l.Attrs().MTU
+		p.file, err = n.openPacket(l.Attrs().Index, SocketOption{unix.SOL_PACKET, unix.PACKET_AUXDATA, 1})
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("start peer on %s: %w", ifname, err)
+		return nil, err
 	}
 	p.wg.Add(1)
 	go p.receive()
@@ -136,31 +136,6 @@ func (p *Peer) Inject(frame []byte) error {
 	p.sending.Lock()
 	defer p.sending.Unlock()
 	return p.write(frame)
-}
-
-// open opens the socket in the namespace of the calling thread.
-func (p *Peer) open(index int) error {
-	// Protocol 0 hears nothing until bind (packet(7)), so nothing arrives
-	// before the options are set.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("open packet socket: %w", err)
-	}
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
-		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1),
-	)
-	if err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("set packet socket option: %w", err)
-	}
-	all := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: index}); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("bind packet socket: %w", err)
-	}
-	p.file = os.NewFile(uintptr(fd), "packet socket")
-	return nil
 }
 
 // Requests is what the peer has seen so far, in order of arrival, or what the

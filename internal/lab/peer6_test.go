@@ -40,11 +40,7 @@ func (b *bench) echo6(seq uint16) {
 func (b *bench) one6() heard {
 	b.t.Helper()
 	b.echo6(1)
-	all := b.untilFence()
-	if len(all) != 1 {
-		b.t.Fatalf("got %d frames, want one", len(all))
-	}
-	return all[0]
+	return b.only()
 }
 
 // v6 is the IPv6 header.
@@ -148,19 +144,7 @@ func TestPeerErrors6(t *testing.T) {
 				binary.BigEndian.Uint32(message[4:]) != tt.rest || got.badChecksums(t) != nil {
 				t.Errorf("got %v", got.packet)
 			}
-			sent, quote := b.peer.Requests()[0].Frame[14:], message[8:]
-			if len(quote) != 40+tt.quote {
-				t.Fatalf("quote of %d bytes, want %d", len(quote), 40+tt.quote)
-			}
-			if at := 40 + tt.forgedAt; tt.forgedAt > 0 {
-				if bytes.Equal(quote[at:at+2], sent[at:at+2]) {
-					t.Error("nothing was forged")
-				}
-				copy(quote[at:at+2], sent[at:])
-			}
-			if !bytes.Equal(quote, sent[:len(quote)]) {
-				t.Errorf("quote %x of %x", quote, sent)
-			}
+			b.checkQuote(t, message[8:], 40, tt.quote, tt.forgedAt)
 		})
 	}
 }
@@ -172,17 +156,12 @@ func TestPeerMisfits(t *testing.T) {
 		"seq 1: error time-exceeded from 198.51.100.9", "seq 1: fragment 32 missing 9",
 	} {
 		t.Run(script, func(t *testing.T) {
-			pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
-			parsed, err := lab.ParseScript(script)
-			must(t, err)
-			peer, err := lab.StartPeer(pair.Far, "eth0", parsed)
-			must(t, err)
-			b := &bench{station: newStation(t, pair.Near, "eth0"), pair: pair, peer: peer}
+			b := newBenchToClose(t, script)
 			b.echo6(1)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			peer.Wait(ctx, 2)
-			if err := peer.Close(); err == nil {
+			b.peer.Wait(ctx, 2)
+			if err := b.peer.Close(); err == nil {
 				t.Error("no fault")
 			}
 		})

@@ -64,6 +64,17 @@ func newBench(t *testing.T, script string) *bench {
 	}
 }
 
+// newBenchToClose is a bench whose peer the test closes itself.
+func newBenchToClose(t *testing.T, script string) *bench {
+	t.Helper()
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	parsed, err := lab.ParseScript(script)
+	must(t, err)
+	peer, err := lab.StartPeer(pair.Far, "eth0", parsed)
+	must(t, err)
+	return &bench{pair: pair, peer: peer, station: newStation(t, pair.Near, "eth0")}
+}
+
 func (b *bench) echo(seq uint16) {
 	b.t.Helper()
 	b.send(echo(b.pair.NearMAC, b.pair.FarMAC, b.pair.NearIP, b.pair.FarIP, seq)...)
@@ -96,6 +107,12 @@ func (b *bench) untilFence() []heard {
 func (b *bench) one() heard {
 	b.t.Helper()
 	b.echo(1)
+	return b.only()
+}
+
+// only is the only frame that comes of what was sent.
+func (b *bench) only() heard {
+	b.t.Helper()
 	all := b.untilFence()
 	if len(all) != 1 {
 		b.t.Fatalf("got %d frames, want one", len(all))
@@ -626,22 +643,28 @@ func TestPeerErrors(t *testing.T) {
 				!bytes.Equal(got.icmp.Contents[4:8], tt.rest[:]) || got.badChecksums(t) != nil {
 				t.Errorf("got %v", got.packet)
 			}
-			// What is quoted is our packet as the peer saw it, which is as we sent it.
-			sent := b.peer.Requests()[0].Frame[14:]
-			quote := bytes.Clone(got.icmp.Payload)
-			if len(quote) != 20+tt.quote {
-				t.Fatalf("quote of %d bytes, want %d", len(quote), 20+tt.quote)
-			}
-			if at := 20 + tt.forgedAt; tt.forgedAt > 0 {
-				if bytes.Equal(quote[at:at+2], sent[at:at+2]) {
-					t.Error("nothing was forged")
-				}
-				copy(quote[at:at+2], sent[at:])
-			}
-			if !bytes.Equal(quote, sent[:len(quote)]) {
-				t.Errorf("quote %x of %x", quote, sent)
-			}
+			b.checkQuote(t, bytes.Clone(got.icmp.Payload), 20, tt.quote, tt.forgedAt)
 		})
+	}
+}
+
+// checkQuote holds what an error quotes against our first packet as the peer saw
+// it, which is as we sent it: an IP header of so many bytes, and so many of ICMP,
+// of which two are forged unless forgedAt is 0.
+func (b *bench) checkQuote(t *testing.T, quote []byte, header, icmp, forgedAt int) {
+	t.Helper()
+	sent := b.peer.Requests()[0].Frame[14:]
+	if len(quote) != header+icmp {
+		t.Fatalf("quote of %d bytes, want %d", len(quote), header+icmp)
+	}
+	if at := header + forgedAt; forgedAt > 0 {
+		if bytes.Equal(quote[at:at+2], sent[at:at+2]) {
+			t.Error("nothing was forged")
+		}
+		copy(quote[at:at+2], sent[at:])
+	}
+	if !bytes.Equal(quote, sent[:len(quote)]) {
+		t.Errorf("quote %x of %x", quote, sent)
 	}
 }
 
@@ -656,38 +679,21 @@ func TestPeerAddresses(t *testing.T) {
 }
 
 func TestPeerFault(t *testing.T) {
-	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
-	script, err := lab.ParseScript("all: corrupt 5000")
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, err := lab.StartPeer(pair.Far, "eth0", script)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{station: newStation(t, pair.Near, "eth0"), pair: pair, peer: peer}
+	b := newBenchToClose(t, "all: corrupt 5000")
 	b.echo(1)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := peer.Wait(ctx, 2); !errors.Is(err, os.ErrClosed) {
+	if err := b.peer.Wait(ctx, 2); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Wait on a peer that has ended: %v", err)
 	}
-	if err := peer.Close(); err == nil {
+	if err := b.peer.Close(); err == nil {
 		t.Error("Close does not tell the fault")
 	}
 }
 
 func TestPeerClose(t *testing.T) {
-	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
-	script, err := lab.ParseScript("seq 1: delay 1h\nseq 2: reorder")
-	if err != nil {
-		t.Fatal(err)
-	}
-	peer, err := lab.StartPeer(pair.Far, "eth0", script)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bench{station: newStation(t, pair.Near, "eth0"), pair: pair, peer: peer}
+	b := newBenchToClose(t, "seq 1: delay 1h\nseq 2: reorder")
+	peer := b.peer
 	b.echo(1)
 	b.echo(2)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -732,5 +738,8 @@ func TestStartPeerErrors(t *testing.T) {
 	n := labtest.NewNamespace(t)
 	if _, err := lab.StartPeer(n, "eth0", lab.Script{}); err == nil {
 		t.Error("a peer on no interface")
+	}
+	if f, err := n.OpenPacket("eth0"); f != nil || err == nil {
+		t.Error("a packet socket on no interface")
 	}
 }

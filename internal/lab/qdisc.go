@@ -23,13 +23,6 @@ func (n *Namespace) SetRate(ifname string, rate uint64, limit uint32) error {
 	})
 }
 
-// DelRate undoes SetRate. What waits is dropped.
-func (n *Namespace) DelRate(ifname string) error {
-	return n.onLink(ifname, "delete rate of", func(h *netlink.Handle, l netlink.Link) error {
-		return h.QdiscDel(&netlink.GenericQdisc{QdiscAttrs: rootQdisc(l), QdiscType: "tbf"})
-	})
-}
-
 // Netem is what tc-netem(8) does to what leaves an interface.
 type Netem struct {
 	Delay  time.Duration // of each frame, to microseconds, below a minute

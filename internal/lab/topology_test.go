@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds what must happen but may take its time on a slow machine.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // station is a packet socket that sends whole frames and hears what comes
 // back. It shares no code with the peer.

@@ -102,3 +102,15 @@ func StartTunPeer(t testing.TB, tun *lab.Tun, script string) *lab.Peer {
 	p, err := lab.StartTunPeer(tun, parsed)
 	return closing(t, p, err)
 }
+
+// OpenIn has open open something in n, and closes that when the test ends. All
+// else is done from the calling thread, which may be in another namespace.
+func OpenIn[T interface{ Close() error }](t testing.TB, n *lab.Namespace, open func() (T, error)) T {
+	t.Helper()
+	var c T
+	err := n.Do(func() (err error) {
+		c, err = open()
+		return err
+	})
+	return closing(t, c, err)
+}

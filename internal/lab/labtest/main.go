@@ -17,15 +17,13 @@ import (
 	"github.com/l2ping/l2ping/internal/lab"
 )
 
-const (
-	// inUserns marks the process that MainNetns started, so that it does not
-	// start another.
-	inUserns = "L2PING_LAB_USERNS"
+// inUserns marks the process that MainNetns started, so that it does not
+// start another.
+const inUserns = "L2PING_LAB_USERNS"
 
-	// leakGrace is how long what was closed may take to be gone: a
-	// goroutine that was told to end is seen until it was scheduled.
-	leakGrace = 2 * time.Second
-)
+// leakGrace is how long what was closed may take to be gone, on however slow a
+// machine: a goroutine that was told to end is seen until it was scheduled.
+var leakGrace = 30 * time.Second
 
 // Main is the TestMain of a package that needs no namespaces: it runs the tests
 // and exits, with status 1 if they passed but left a goroutine or a file
@@ -46,6 +44,22 @@ func MainNetns(m *testing.M) {
 		}
 	}
 	Main(m)
+}
+
+// Child is for the TestMain of a package whose tests start their own binary anew,
+// for something in a process of its own: where the environment variable is set, it
+// calls child with its value and exits, with status 1 and a line on standard error
+// if that fails.
+func Child(variable string, child func(name string) error) {
+	name := os.Getenv(variable)
+	if name == "" {
+		return
+	}
+	if err := child(name); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // runInUserns runs this test binary again in a user namespace, with the same

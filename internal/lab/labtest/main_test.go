@@ -28,6 +28,12 @@ func TestMain(m *testing.M) {
 			code = 77
 		}
 		os.Exit(code)
+	case "keep":
+		Child(childVar, func(string) error { return tellCapabilities(KeepCapabilities("CAP_NET_RAW")) })
+	case "drop":
+		Child(childVar, func(string) error { return tellCapabilities(DropCapabilities("CAP_NET_RAW")) })
+	case "unknown":
+		Child(childVar, func(string) error { return tellCapabilities(DropCapabilities("CAP_NOTHING")) })
 	default:
 		os.Exit(run(func() int { return leave(what) }, os.Stderr))
 	}
@@ -41,8 +47,10 @@ var (
 func leave(what string) int {
 	switch what {
 	case "goroutine":
+		leakGrace = time.Second // it is in vain
 		go waitForever()
 	case "descriptor":
+		leakGrace = time.Second
 		kept, _ = os.Open("/dev/null")
 	case "late goroutine":
 		go func() { <-time.After(50 * time.Millisecond) }()
