@@ -31,7 +31,14 @@ type Config struct {
 	// the socket is open: that of frames which are sent in another's name. The
 	// zero MAC is none. See Socket.Joined.
 	MAC frame.MAC
+	// Groups are multicast addresses to hear for as long as the socket is open,
+	// whether or not the host is in those groups (PACKET_MR_MULTICAST). Of more
+	// than MaxGroups, all that there are are heard (PACKET_MR_ALLMULTI).
+	Groups []frame.MAC
 }
+
+// MaxGroups is how many multicast addresses a socket hears by name.
+const MaxGroups = 64
 
 // Joined says how a socket hears a MAC that is not the interface's own.
 type Joined uint8
@@ -54,37 +61,6 @@ func (j Joined) String() string {
 	return "none"
 }
 
-// A Frame is a received frame.
-type Frame struct {
-	// Data starts at the Ethernet header, or with l2.Interface.NoLink at that
-	// of IP. It is valid until the next Receive.
-	Data []byte
-	// Length is how long the frame was; more than len(Data) if it was cut.
-	Length int
-	// Arrival is when the driver handed the frame to the kernel, in
-	// nanoseconds since the Unix epoch (CLOCK_REALTIME); 0 if the kernel did
-	// not stamp it.
-	Arrival int64
-	// Hardware is when the NIC had the frame, in nanoseconds by its own clock;
-	// 0 if it did not stamp it, or was not asked (Config). It may be subtracted
-	// from another stamp of the same NIC (l2.StampHardware) and from nothing
-	// else.
-	Hardware int64
-	// VLAN is the tag that the kernel took off the frame: the outer one. Others
-	// are still in Data.
-	VLAN VLAN
-}
-
-// VLAN is a VLAN tag.
-type VLAN struct {
-	Present bool
-	// Type is the tag's protocol identifier: 802.1Q, or 802.1ad.
-	Type frame.EtherType
-	// TCI has the priority, the drop eligibility and the VLAN id (IEEE
-	// 802.1Q, section 9.6).
-	TCI uint16
-}
-
 // batchLen is how many frames one system call reads at most.
 const batchLen = 16
 
@@ -96,7 +72,9 @@ type Socket struct {
 	drops  uint64
 	mac    frame.MAC
 	joined Joined
-	member *unix.PacketMreq // what is joined
+	groups []frame.MAC
+	// members are what is joined.
+	members []unix.PacketMreq
 }
 
 // Open opens a packet socket on the interface and puts the filter in place. It
@@ -113,7 +91,7 @@ func Open(ifc *l2.Interface, cfg Config) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{conn: conn, mac: cfg.MAC}
+	s := &Socket{conn: conn, mac: cfg.MAC, groups: cfg.Groups}
 	s.makeRoom(ifc)
 	if err := s.setUp(ifc, cfg); err != nil {
 		_ = conn.Close()
@@ -164,37 +142,58 @@ func (s *Socket) setUp(ifc *l2.Interface, cfg Config) error {
 }
 
 // join has the interface hear the socket's MAC: by name, or if the driver has no
-// room for it, by hearing everything.
+// room for it, by hearing everything; and its groups.
 func (s *Socket) join(ifc *l2.Interface) error {
 	s.leave()
-	if s.mac.IsZero() || s.mac == ifc.MAC || ifc.NoLink {
+	if ifc.NoLink {
 		return nil
 	}
-	fd := s.conn.FD()
-	member := unix.PacketMreq{Ifindex: int32(ifc.Index), Type: unix.PACKET_MR_UNICAST, Alen: uint16(len(s.mac))}
-	copy(member.Address[:], s.mac[:])
-	s.joined = JoinedUnicast
-	err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &member)
-	if err != nil {
-		s.joined = JoinedPromiscuous
-		member = unix.PacketMreq{Ifindex: int32(ifc.Index), Type: unix.PACKET_MR_PROMISC}
-		err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &member)
+	if !s.mac.IsZero() && s.mac != ifc.MAC {
+		s.joined = JoinedUnicast
+		err := s.add(ifc, unix.PACKET_MR_UNICAST, s.mac)
+		if err != nil {
+			s.joined = JoinedPromiscuous
+			err = s.add(ifc, unix.PACKET_MR_PROMISC, frame.MAC{})
+		}
+		if err != nil {
+			s.joined = JoinedNone
+			return fmt.Errorf("hear %s: %w", s.mac, err)
+		}
 	}
-	if err != nil {
-		s.joined = JoinedNone
-		return fmt.Errorf("hear %s: %w", s.mac, os.NewSyscallError("setsockopt", err))
+	if len(s.groups) > MaxGroups {
+		if err := s.add(ifc, unix.PACKET_MR_ALLMULTI, frame.MAC{}); err != nil {
+			return fmt.Errorf("hear all groups: %w", err)
+		}
+		return nil
 	}
-	s.member = &member
+	for _, group := range s.groups {
+		if err := s.add(ifc, unix.PACKET_MR_MULTICAST, group); err != nil {
+			return fmt.Errorf("hear the group %s: %w", group, err)
+		}
+	}
 	return nil
 }
 
-// leave undoes join, on an interface that may be gone, and the membership with
+// add adds a membership, with the address mac unless that is zero.
+func (s *Socket) add(ifc *l2.Interface, how uint16, mac frame.MAC) error {
+	m := unix.PacketMreq{Ifindex: int32(ifc.Index), Type: how}
+	if !mac.IsZero() {
+		m.Alen = uint16(copy(m.Address[:], mac[:]))
+	}
+	if err := unix.SetsockoptPacketMreq(s.conn.FD(), unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
+		return os.NewSyscallError("setsockopt", err)
+	}
+	s.members = append(s.members, m)
+	return nil
+}
+
+// leave undoes join, on an interface that may be gone, and the memberships with
 // it.
 func (s *Socket) leave() {
-	if s.member != nil {
-		_ = unix.SetsockoptPacketMreq(s.conn.FD(), unix.SOL_PACKET, unix.PACKET_DROP_MEMBERSHIP, s.member)
+	for i := range s.members {
+		_ = unix.SetsockoptPacketMreq(s.conn.FD(), unix.SOL_PACKET, unix.PACKET_DROP_MEMBERSHIP, &s.members[i])
 	}
-	s.member, s.joined = nil, JoinedNone
+	s.members, s.joined = s.members[:0], JoinedNone
 }
 
 // Joined tells how the socket hears Config.MAC: JoinedNone where there is none,
@@ -203,8 +202,8 @@ func (s *Socket) Joined() Joined { return s.joined }
 
 // Rebind binds the socket to an interface that was made anew, or grows its
 // buffers to an MTU that has grown. Its filter, stamps and drop count stay, and
-// Config.MAC is heard there. It needs no capability. Frames that were received
-// before are no longer valid.
+// Config.MAC and Config.Groups are heard there. It needs no capability. Frames that
+// were received before are no longer valid.
 func (s *Socket) Rebind(ifc *l2.Interface) error {
 	if err := s.conn.Rebind(&net.Interface{Index: ifc.Index, Name: ifc.Name}, unix.ETH_P_ALL); err != nil {
 		return err

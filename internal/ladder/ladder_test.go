@@ -40,7 +40,7 @@ var rooms = map[string][]string{
 	"github.com/cilium/ebpf":                {"bpf"},
 	"github.com/vishvananda/netlink":        {"l2", "arp", "internal/lab"},
 	"github.com/vishvananda/netns":          {"internal/lab"},
-	"github.com/gopacket/gopacket":          {"internal/lab", "internal/bench", "cmd"},
+	"github.com/gopacket/gopacket":          {"capture/pcapng", "internal/lab", "internal/bench", "cmd"},
 	"github.com/mdlayher/packet":            {"internal/sock"},
 	"github.com/mdlayher/ethernet":          {"l2/frame"},
 	"github.com/spf13/cobra":                {"cmd"},

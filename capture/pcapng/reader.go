@@ -1,0 +1,220 @@
+package pcapng
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/bits"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/l2ping/l2ping/capture"
+)
+
+// ErrFormat says that a file is neither pcap nor pcapng.
+var ErrFormat = errors.New("neither pcap nor pcapng")
+
+// A Frame is a frame of a file.
+type Frame struct {
+	// Frame has the data, the length, the time (Arrival; 0 if the file has
+	// none) and the packet type, which pcap does not tell. VLAN tags are in the
+	// data. The data are valid until the next turn of Frames.
+	capture.Frame
+	// Direction is told in some files where the packet type is not.
+	Direction capture.Direction
+	// Interface is the place in Reader.Interfaces.
+	Interface int
+	LinkType  LinkType
+	Comments  []string
+	PacketID  uint64 // 0 if there is none
+	Dropped   uint64 // lost since the frame before
+}
+
+// A Reader reads a pcap or pcapng file. It is not safe for concurrent use.
+type Reader struct {
+	ng   *pcapgo.NgReader // or
+	pcap *pcapgo.Reader
+
+	bigEndian bool
+	count     uint64
+	err       error // what the file ended with
+}
+
+// NewReader reads the header of a file. It fails with ErrFormat where that is
+// of another kind, and with io.ErrUnexpectedEOF where it is not whole.
+func NewReader(r io.Reader) (*Reader, error) {
+	b := bufio.NewReaderSize(r, bufferBytes)
+	reader, err := newReader(b)
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("read capture file: %w", err)
+	}
+	return reader, nil
+}
+
+func newReader(b *bufio.Reader) (*Reader, error) {
+	if magic, err := b.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, err
+		}
+		b = bufio.NewReaderSize(z, bufferBytes)
+	}
+	magic, err := b.Peek(4)
+	if err != nil {
+		return nil, err
+	}
+	switch binary.BigEndian.Uint32(magic) {
+	case blockSection: // the same in both byte orders
+		order, err := b.Peek(12)
+		if err != nil {
+			return nil, err
+		}
+		ng, err := pcapgo.NewNgReader(b, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+		if err != nil {
+			return nil, err
+		}
+		return &Reader{ng: ng, bigEndian: binary.BigEndian.Uint32(order[8:]) == byteOrderMagic}, nil
+	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1:
+		pcap, err := pcapgo.NewReader(b)
+		if err != nil {
+			return nil, err
+		}
+		return &Reader{pcap: pcap}, nil
+	}
+	return nil, fmt.Errorf("%w (it begins with % x)", ErrFormat, magic)
+}
+
+// Header is what the file tells of itself.
+func (r *Reader) Header() Config {
+	if r.ng == nil {
+		return Config{}
+	}
+	s := r.ng.SectionInfo()
+	return Config{Application: s.Application, OS: s.OS, Hardware: s.Hardware, Comment: s.Comment}
+}
+
+// Interfaces are those that the file has described so far; in pcap one without a
+// name. In a file of several sections it is those of the section at hand.
+func (r *Reader) Interfaces() []Interface {
+	if r.ng == nil {
+		return []Interface{{SnapLen: int(r.pcap.Snaplen()), LinkType: LinkType(r.pcap.LinkType())}}
+	}
+	var all []Interface
+	for i := range r.ng.NInterfaces() {
+		ifc, err := r.ng.Interface(i)
+		if err != nil {
+			break
+		}
+		all = append(all, Interface{
+			Name: ifc.Name, Description: ifc.Description, Filter: ifc.Filter, OS: ifc.OS, Comment: ifc.Comment,
+			SnapLen: int(ifc.SnapLength), LinkType: LinkType(ifc.LinkType),
+		})
+	}
+	return all
+}
+
+// Frames yields the frames of the file, to its end or until the loop is left; the
+// next Frames goes on there. A file that is cut off, or damaged, yields what is
+// whole before that place and then one error, io.ErrUnexpectedEOF where it is cut
+// off.
+func (r *Reader) Frames() iter.Seq2[Frame, error] {
+	return func(yield func(Frame, error) bool) {
+		for r.err == nil {
+			f, err := r.read()
+			if err != nil {
+				r.err = err
+				break
+			}
+			r.count++
+			if !yield(f, nil) {
+				return
+			}
+		}
+		if r.err != io.EOF {
+			yield(Frame{}, fmt.Errorf("read capture file after frame %d: %w", r.count, r.err))
+		}
+	}
+}
+
+func (r *Reader) read() (Frame, error) {
+	if r.ng == nil {
+		data, info, err := r.pcap.ZeroCopyReadPacketData()
+		if err == io.EOF && info.CaptureLength > 0 {
+			err = io.ErrUnexpectedEOF // behind the record's header
+		}
+		return Frame{Frame: newFrame(data, info), LinkType: LinkType(r.pcap.LinkType())}, err
+	}
+	data, info, options, err := r.ng.ZeroCopyReadPacketDataWithOptions()
+	if err != nil {
+		return Frame{}, err
+	}
+	f := Frame{Frame: newFrame(data, info), Interface: info.InterfaceIndex, Comments: options.Comments}
+	if ifc, err := r.ng.Interface(info.InterfaceIndex); err == nil {
+		f.LinkType = LinkType(ifc.LinkType)
+	}
+	// pcapgo reads numbers among the options as if all files were little-endian.
+	if p := options.Flags; p != nil {
+		flags := p.ToUint32()
+		if r.bigEndian {
+			flags = bits.ReverseBytes32(flags)
+		}
+		f.PacketType, f.Direction = packetTypeOf(flags), directionOf(flags)
+	}
+	number := func(p *uint64) uint64 {
+		switch {
+		case p == nil:
+			return 0
+		case r.bigEndian:
+			return bits.ReverseBytes64(*p)
+		}
+		return *p
+	}
+	f.PacketID, f.Dropped = number(options.PacketID), number(options.DropCount)
+	return f, nil
+}
+
+func newFrame(data []byte, info gopacket.CaptureInfo) capture.Frame {
+	f := capture.Frame{Data: data, Length: max(info.Length, len(data))}
+	if !info.Timestamp.IsZero() { // a simple packet block has none
+		f.Arrival = info.Timestamp.UnixNano()
+	}
+	return f
+}
+
+// packetTypeOf is what flagsOf is made from.
+func packetTypeOf(flags uint32) capture.PacketType {
+	switch flags & flagDirection {
+	case flagOut:
+		return capture.PacketOutgoing
+	case flagIn:
+		switch flags & flagReception {
+		case flagUnicast:
+			return capture.PacketHost
+		case flagBroadcast:
+			return capture.PacketBroadcast
+		case flagMulticast:
+			return capture.PacketMulticast
+		case flagPromiscuous:
+			return capture.PacketOtherHost
+		}
+	}
+	return capture.PacketUnknown
+}
+
+func directionOf(flags uint32) capture.Direction {
+	switch flags & flagDirection {
+	case flagIn:
+		return capture.DirectionIn
+	case flagOut:
+		return capture.DirectionOut
+	}
+	return capture.DirectionBoth
+}
