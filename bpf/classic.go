@@ -112,6 +112,14 @@ func (c *compiler) elseAt(no label, off int, b []byte) {
 	}
 }
 
+// wantOtherAt drops the frame if the bytes at off are b.
+func (c *compiler) wantOtherAt(off int, b ...byte) {
+	other := c.newLabel()
+	c.elseAt(other, off, b)
+	c.jump(drop)
+	c.place(other)
+}
+
 // wantWord drops the frame unless the word at off is val.
 func (c *compiler) wantWord(off int, val uint16) {
 	c.loadAt(off, 2)
@@ -263,19 +271,35 @@ func (c *compiler) tagsLeft() {
 func (c *compiler) arp() {
 	c.from(slotPacket)
 	c.wantAt(0, binary.BigEndian.AppendUint32(nil, arpEtherIPv4)...)
-	if c.m.Kind == NeighborRequest {
+	switch c.m.Kind {
+	case NeighborRequest:
 		c.wantAt(4, binary.BigEndian.AppendUint32(nil, arpRequestOp)...)
-	} else {
+		c.wantAddr(24, c.m.Local)
+	case NeighborClaim:
+		c.arpClaim()
+	default:
 		c.wantAt(4, binary.BigEndian.AppendUint32(nil, arpReplyOp)...)
 		c.wantAddr(14, c.m.Peer)
 		c.wantAt(18, c.m.MAC[:]...)
+		c.wantAddr(24, c.m.Local)
 	}
-	c.wantAddr(24, c.m.Local)
-
-	if !c.m.Local.IsValid() {
-		c.loadAt(arpLen-1, 1) // nothing else looks so far
-	}
+	c.loadAt(arpLen-1, 1) // nothing else may have looked so far
 	c.keep()
+}
+
+// arpClaim wants that another host says in ARP that it has Peer, or is about to.
+func (c *compiler) arpClaim() {
+	sender, said := c.newLabel(), c.newLabel()
+	c.loadAt(4, 4)
+	c.branch(cbpf.JumpEqual, arpReplyOp, sender, next)
+	c.want(cbpf.JumpEqual, arpRequestOp)
+	c.elseAt(sender, 14, make([]byte, 4))
+	c.wantAddr(24, c.m.Peer)
+	c.jump(said)
+	c.place(sender)
+	c.wantAddr(14, c.m.Peer)
+	c.place(said)
+	c.wantOtherAt(8, c.m.MAC[:]...)
 }
 
 // neighbor judges a message of neighbor discovery.
@@ -290,9 +314,22 @@ func (c *compiler) neighbor() {
 	c.addX()
 	c.wantInFrame()
 	c.from(slotPacket)
-	if c.m.Kind == NeighborRequest {
+	switch c.m.Kind {
+	case NeighborRequest:
 		c.wantAt(ipv6Len, icmp6Solicitation, 0)
 		c.wantAddr(target, c.m.Local)
+		c.keep()
+		return
+	case NeighborClaim:
+		said := c.newLabel()
+		c.wantAddr(target, c.m.Peer)
+		c.loadAt(ipv6Len, 2) // type and code
+		c.branch(cbpf.JumpEqual, icmp6Advertisement<<8, said, next)
+		c.want(cbpf.JumpEqual, icmp6Solicitation<<8)
+		c.wantAt(8, make([]byte, 16)...)
+		c.place(said)
+		c.fromFrame()
+		c.wantOtherAt(6, c.m.MAC[:]...)
 		c.keep()
 		return
 	}

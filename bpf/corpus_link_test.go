@@ -48,11 +48,13 @@ func tagSamples() []sample {
 		{"IPv6 error", newError6(icmp6PacketTooBig, newQuote6()), all6(ours), false},
 		{"IPv6 later fragment", newPing6(fragment6(181, true)), all6(ours).only(fragments...), true},
 		{"ARP reply", newARP(), arpReplies(), false},
-		{"ARP reply to a probe", newARP(func(_ *layers.Ethernet, a *layers.ARP) { a.DstProtAddress = make([]byte, 4) }), by(ours, mARPAny, mARPProbe, mNeighborBoth), false},
-		{"ARP request", newARP(arpOperation(layers.ARPRequest)), by(ours, mRequest4), false},
+		{"ARP reply to a probe", newARP(func(_ *layers.Ethernet, a *layers.ARP) { a.DstProtAddress = make([]byte, 4) }), by(ours, mARPAny, mARPProbe, mNeighborBoth).with(arpClaims()), false},
+		{"ARP request", newARP(arpOperation(layers.ARPRequest)), arpRequests(), false},
+		{"ARP probe", newARPProbe(), arpClaims(), false},
 		{"advertisement", newAdvertisement(), advertised(), false},
 		{"advertisement to all nodes", nodesAdvertisement(), advertised().with(by(ours, mNeighborProbe6)), false},
 		{"solicitation", newSolicitation(), by(ours, mRequest6, mRequestMAC6), false},
+		{"address probe", newProbe6(), claims6(), false},
 	} {
 		b := base.bytes
 		for _, s := range []sample{

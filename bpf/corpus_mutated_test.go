@@ -32,9 +32,9 @@ func bases() []base {
 		echo4     = []int{mEcho, mAny, mCookie7, mCookie1, mNoCookie, mZero, mARP, mARPProbe, mShort, mFragments, mBothFragments}
 		echo6     = []int{mEcho6, mAny6, mCookie6, mFragments6, mAnyLocal6, mBothFragments, mNeighborBoth}
 		raw       = []int{mRaw4, mRaw6, mRawBoth}
-		qinq      = []int{mEcho, mVLAN, mQinQ, mPriority, mQinQ6, mBoth, mNeighborVLAN6}
-		arp       = []int{mARP, mARPAny, mNeighborBoth, mRequest4}
-		neighbor  = []int{mNeighbor6, mNeighborBoth, mNeighborProbe6, mRequest6, mRequestMAC6, mBoth}
+		qinq      = []int{mEcho, mVLAN, mQinQ, mPriority, mQinQ6, mBoth, mNeighborVLAN6, mClaimVLAN6}
+		arp       = []int{mARP, mARPAny, mNeighborBoth, mRequest4, mClaim4, mClaimBoth}
+		neighbor  = []int{mNeighbor6, mNeighborBoth, mNeighborProbe6, mRequest6, mRequestMAC6, mClaim6, mClaimBoth, mBoth}
 		all       = nodesAdvertisement()
 	)
 	const ip = etherLen
@@ -65,9 +65,11 @@ func bases() []base {
 
 		{name: "ARP reply", bytes: newARP(), bits: ip + arpLen, by: arp},
 		{name: "ARP request", bytes: newARP(arpOperation(layers.ARPRequest)), bits: ip + arpLen, by: arp},
+		{name: "ARP probe", bytes: newARPProbe(), bits: ip + arpLen, by: arp},
 		{name: "advertisement", bytes: newAdvertisement(), link: ip, bits: ip + ipv6Len + neighborLen, by: neighbor},
 		{name: "advertisement to all nodes", bytes: all, link: ip, bits: ip + ipv6Len + neighborLen, by: neighbor},
 		{name: "solicitation", bytes: newSolicitation(), link: ip, bits: ip + ipv6Len + neighborLen, by: neighbor},
+		{name: "address probe", bytes: newProbe6(), link: ip, bits: ip + ipv6Len + neighborLen, by: neighbor},
 	}
 	for _, v := range []struct {
 		name  string
@@ -242,7 +244,7 @@ func acceptable(m Match) sample {
 		b = newSolicitation()
 	case v4:
 		b = newARP(func(_ *layers.Ethernet, a *layers.ARP) {
-			if m.Local.IsValid() {
+			if m.Local.Is4() {
 				a.DstProtAddress = m.Local.AsSlice()
 			}
 		})

@@ -192,7 +192,7 @@ func (m *Match) judgePacket(etherType uint16, frame, packet []byte, foreign bool
 	case etherType == etherTypeIPv6 && v6 && m.Kind == EchoReply:
 		return m.judgeIPv6(packet, foreign)
 	case etherType == etherTypeIPv6 && v6:
-		return m.judgeNeighbor(packet, [6]byte(frame))
+		return m.judgeNeighbor(packet, [6]byte(frame), [6]byte(frame[6:]))
 	case etherType == etherTypeARP && v4 && m.Kind != EchoReply:
 		return m.judgeARP(packet)
 	default:
@@ -205,21 +205,26 @@ func (m *Match) judgeARP(b []byte) verdict {
 		return other
 	}
 	op := binary.BigEndian.Uint32(b[4:])
-	if m.Kind == NeighborRequest {
-		if op != arpRequestOp || !is4(m.Local, b[24:]) {
-			return other
-		}
-		return ours
+	senderMAC, sender, targetMAC, target := [6]byte(b[8:]), b[14:18], [6]byte(b[18:]), b[24:]
+	var accepted bool
+	switch m.Kind {
+	case NeighborRequest:
+		accepted = op == arpRequestOp && is4(m.Local, target)
+	case NeighborClaim:
+		probe := op == arpRequestOp && [4]byte(sender) == [4]byte{} && is4(m.Peer, target)
+		accepted = senderMAC != m.MAC && (probe || (op == arpRequestOp || op == arpReplyOp) && is4(m.Peer, sender))
+	default:
+		accepted = op == arpReplyOp && is4(m.Peer, sender) && targetMAC == m.MAC && is4(m.Local, target)
 	}
-	if op != arpReplyOp || !is4(m.Peer, b[14:]) || [6]byte(b[18:]) != m.MAC || !is4(m.Local, b[24:]) {
+	if !accepted {
 		return other
 	}
 	return ours
 }
 
-// judgeNeighbor judges a message of neighbor discovery. RFC 6980 has those that
-// bear a fragment header ignored.
-func (m *Match) judgeNeighbor(b []byte, dst [6]byte) verdict {
+// judgeNeighbor judges a message of neighbor discovery, in a frame from src to
+// dst. RFC 6980 has those that bear a fragment header ignored.
+func (m *Match) judgeNeighbor(b []byte, dst, src [6]byte) verdict {
 	if len(b) < ipv6Len+neighborLen || b[0]>>4 != 6 || b[6] != protocolICMPv6 || b[7] != neighborHopLimit {
 		return other
 	}
@@ -231,16 +236,18 @@ func (m *Match) judgeNeighbor(b []byte, dst [6]byte) verdict {
 	if code != 0 {
 		return other
 	}
-	if m.Kind == NeighborRequest {
-		if icmpType != icmp6Solicitation || !is6(m.Local, target) {
-			return other
-		}
-		return ours
+	var accepted bool
+	switch m.Kind {
+	case NeighborRequest:
+		accepted = icmpType == icmp6Solicitation && is6(m.Local, target)
+	case NeighborClaim:
+		probe := icmpType == icmp6Solicitation && [16]byte(b[8:]) == [16]byte{}
+		accepted = src != m.MAC && (probe || icmpType == icmp6Advertisement) && is6(m.Peer, target)
+	default:
+		toUs := [16]byte(b[24:]) == allNodes || dst == m.MAC && is6(m.Local, b[24:])
+		accepted = icmpType == icmp6Advertisement && is6(m.Peer, target) && toUs
 	}
-	if icmpType != icmp6Advertisement || !is6(m.Peer, target) {
-		return other
-	}
-	if [16]byte(b[24:]) != allNodes && (dst != m.MAC || !is6(m.Local, b[24:])) {
+	if !accepted {
 		return other
 	}
 	return ours

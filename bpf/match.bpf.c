@@ -142,6 +142,7 @@ enum kind {
 	KIND_ARP_REPLY = 2,
 	KIND_NEIGHBOR_REPLY = 3,
 	KIND_NEIGHBOR_REQUEST = 4,
+	KIND_NEIGHBOR_CLAIM = 5,
 };
 
 /*
@@ -204,6 +205,11 @@ static __always_inline int is_all_nodes(const struct addr6 *addr)
 {
 	return addr->half[0] == bpf_cpu_to_be64(0xff02000000000000ULL) &&
 	       addr->half[1] == bpf_cpu_to_be64(1);
+}
+
+static __always_inline int is_unspecified(const struct addr6 *addr)
+{
+	return addr->half[0] == 0 && addr->half[1] == 0;
 }
 
 static __always_inline int is_mac(const struct mac *mac)
@@ -425,7 +431,17 @@ static __always_inline enum verdict ipv6(struct __sk_buff *skb, __u32 off, int f
 	return OTHER;
 }
 
-/* An ARP reply that the peer sent to us, or a request for our address. */
+/* An address probe: RFC 5227, section 2.1.1. */
+static __always_inline int is_arp_probe(const struct arp_packet *arp)
+{
+	return arp->operation == bpf_htons(ARP_REQUEST) && arp->sender_addr == 0 &&
+	       is_peer4(arp->target_addr);
+}
+
+/*
+ * An ARP reply that the peer sent to us, a request for our address, or another
+ * host's claim to the peer's.
+ */
 static __always_inline enum verdict arp(struct __sk_buff *skb, __u32 off)
 {
 	struct arp_packet arp;
@@ -436,6 +452,14 @@ static __always_inline enum verdict arp(struct __sk_buff *skb, __u32 off)
 	    arp.protocol_type != bpf_htons(ETH_P_IP) ||
 	    arp.hardware_len != ETH_ALEN || arp.protocol_len != sizeof(__be32))
 		return OTHER;
+	if (kind == KIND_NEIGHBOR_CLAIM) {
+		if (arp.operation != bpf_htons(ARP_REQUEST) &&
+		    arp.operation != bpf_htons(ARP_REPLY))
+			return OTHER;
+		if (is_mac(&arp.sender_mac))
+			return OTHER;
+		return is_peer4(arp.sender_addr) || is_arp_probe(&arp) ? OURS : OTHER;
+	}
 	if (!is_local4(arp.target_addr))
 		return OTHER;
 	if (kind == KIND_NEIGHBOR_REQUEST)
@@ -446,12 +470,12 @@ static __always_inline enum verdict arp(struct __sk_buff *skb, __u32 off)
 }
 
 /*
- * A neighbor advertisement that the peer sent to us or to all, or a solicitation
- * for our address, in a frame to @dst. RFC 6980 has those that bear a fragment
- * header ignored.
+ * A neighbor advertisement that the peer sent to us or to all, a solicitation for
+ * our address, or another host's claim to the peer's, behind the header @eth. RFC
+ * 6980 has those that bear a fragment header ignored.
  */
 static __always_inline enum verdict neighbor(struct __sk_buff *skb, __u32 off,
-					       const struct mac *dst)
+					     const struct ethernet_header *eth)
 {
 	struct neighbor msg;
 	struct ipv6_header ip;
@@ -472,19 +496,28 @@ static __always_inline enum verdict neighbor(struct __sk_buff *skb, __u32 off,
 	if (kind == KIND_NEIGHBOR_REQUEST)
 		return msg.type == ICMPV6_NEIGHBOR_SOLICITATION && is_local6(&msg.target) ? OURS :
 											   OTHER;
-	if (msg.type != ICMPV6_NEIGHBOR_ADVERTISEMENT || !is_peer6(&msg.target))
+	if (!is_peer6(&msg.target))
+		return OTHER;
+	if (kind == KIND_NEIGHBOR_CLAIM) {
+		if (is_mac(&eth->src))
+			return OTHER;
+		if (msg.type == ICMPV6_NEIGHBOR_SOLICITATION && is_unspecified(&ip.saddr))
+			return OURS;
+		return msg.type == ICMPV6_NEIGHBOR_ADVERTISEMENT ? OURS : OTHER;
+	}
+	if (msg.type != ICMPV6_NEIGHBOR_ADVERTISEMENT)
 		return OTHER;
 	if (is_all_nodes(&ip.daddr))
 		return OURS;
-	return is_mac(dst) && is_local6(&ip.daddr) ? OURS : OTHER;
+	return is_mac(&eth->dst) && is_local6(&ip.daddr) ? OURS : OTHER;
 }
 
 /*
- * What a frame carries at @off, in a frame to @dst. @foreign says that its tags
- * are not ours.
+ * What a frame carries at @off, behind the header @eth. @foreign says that its
+ * tags are not ours.
  */
 static __always_inline enum verdict packet(struct __sk_buff *skb, __be16 ethertype, __u32 off,
-					   const struct mac *dst, int foreign)
+					   const struct ethernet_header *eth, int foreign)
 {
 	if (kind == KIND_ECHO_REPLY) {
 		if (want_ipv4 && ethertype == bpf_htons(ETH_P_IP))
@@ -496,7 +529,7 @@ static __always_inline enum verdict packet(struct __sk_buff *skb, __be16 etherty
 	if (want_ipv4 && ethertype == bpf_htons(ETH_P_ARP))
 		return arp(skb, off);
 	if (want_ipv6 && ethertype == bpf_htons(ETH_P_IPV6))
-		return neighbor(skb, off, dst);
+		return neighbor(skb, off, eth);
 	return OTHER;
 }
 
@@ -565,7 +598,7 @@ static __always_inline enum verdict link(struct __sk_buff *skb)
 	}
 
 	foreign = tags != bpf_ntohl(vlan_tags);
-	verdict = packet(skb, eth.type, off, &eth.dst, foreign);
+	verdict = packet(skb, eth.type, off, &eth, foreign);
 	if (verdict == OURS && foreign)
 		return CLAIMED;
 	return verdict;

@@ -26,6 +26,11 @@ const (
 	// NeighborRequest asks who has an address: an ARP request, or a neighbor
 	// solicitation.
 	NeighborRequest
+
+	// NeighborClaim says, asked or not, that another host has an address or is
+	// about to take it: an address conflict (RFC 5227, section 2.1.1; RFC 4862,
+	// section 5.4).
+	NeighborClaim
 )
 
 var kindNames = [...]string{
@@ -33,6 +38,7 @@ var kindNames = [...]string{
 	ARPReply:        "ARP reply",
 	NeighborReply:   "neighbor reply",
 	NeighborRequest: "neighbor request",
+	NeighborClaim:   "neighbor claim",
 }
 
 func (k Kind) known() bool { return k >= EchoReply && int(k) < len(kindNames) }
@@ -88,6 +94,15 @@ const MaxVLANs = 2
 // solicitation with hop limit 255 and code 0 that is at least 24 bytes long and
 // whose target is Local.
 //
+// A NeighborClaim is one of these, of another host than MAC:
+//
+//   - an ARP request or reply whose sender protocol address is Peer, or an
+//     address probe for it, which is a request from 0.0.0.0 whose target is Peer;
+//     the sender hardware address is not MAC;
+//   - a neighbor advertisement, to whomever, or the solicitation of an address
+//     probe, which is from ::, with hop limit 255 and code 0, that is at least 24
+//     bytes long and whose target is Peer; the frame is not from MAC.
+//
 // Checksums, sequence numbers, neighbor discovery's options and flags, and the
 // sender's MAC are for the caller to check.
 type Match struct {
@@ -97,7 +112,7 @@ type Match struct {
 	// Local is our own address: where a reply is sent to, the quoted source of
 	// an ICMP error, the target protocol address of an ARP reply, or who is
 	// asked for by a NeighborRequest, which alone needs it. The zero Addr stands
-	// for any address.
+	// for any address. Not for NeighborClaim.
 	//
 	// For an ARPReply or a NeighborReply it may be unspecified (0.0.0.0 or ::),
 	// which is what an address probe asks from (RFC 5227, section 2.1.1;
@@ -105,8 +120,8 @@ type Match struct {
 	Local netip.Addr
 
 	// Peer is who is asked: the source of an echo reply, the sender protocol
-	// address of an ARP reply, the target of an advertisement. The zero Addr
-	// stands for anybody, as is needed when there are several targets or the
+	// address of an ARP reply, the target of an advertisement, or the address that
+	// a NeighborClaim is about. The zero Addr stands for anybody, as is needed when there are several targets or the
 	// target is a group, whose members answer by their own addresses. Not for
 	// NeighborRequest.
 	//
@@ -131,8 +146,8 @@ type Match struct {
 	Fragments bool
 
 	// MAC is our own hardware address, and not a group's: the target of an ARP
-	// reply, the destination of an advertisement. ARPReply and NeighborReply
-	// need it.
+	// reply, the destination of an advertisement, or who sends what is no
+	// NeighborClaim. ARPReply, NeighborReply and NeighborClaim need it.
 	//
 	// Frames to it are taken even if the interface took them for another
 	// station's (PACKET_OTHERHOST), as on the port of a bridge, or in promiscuous
@@ -200,6 +215,8 @@ func (m *Match) validate() error {
 
 func (m *Match) validateLocal() error {
 	switch {
+	case m.Kind == NeighborClaim:
+		return nil
 	case !m.Local.IsValid():
 		if m.Kind == NeighborRequest {
 			return errors.New("no local address")
@@ -227,7 +244,7 @@ func (m *Match) validatePeer() error {
 		return fmt.Errorf("peer %s: a group is answered by its members; leave the peer out", m.Peer)
 	case m.Peer.IsUnspecified():
 		return fmt.Errorf("peer %s: not a host's address", m.Peer)
-	case m.Local.IsValid() && m.Local.Is4() != m.Peer.Is4():
+	case m.Kind != NeighborClaim && m.Local.IsValid() && m.Local.Is4() != m.Peer.Is4():
 		return fmt.Errorf("peer %s: not of the family of the local address %s", m.Peer, m.Local)
 	}
 	return nil
@@ -239,7 +256,7 @@ func (m *Match) validateLink() error {
 		return fmt.Errorf("%d VLAN tags: not within 0 to %d", m.VLANCount, MaxVLANs)
 	case m.MAC.IsGroup():
 		return fmt.Errorf("MAC address %s: not a host's", m.MAC)
-	case (m.Kind == ARPReply || m.Kind == NeighborReply) && m.MAC.IsZero():
+	case m.needsMAC() && m.MAC.IsZero():
 		return errors.New("no MAC address")
 	}
 	for _, id := range m.VLANs[:m.VLANCount] {
@@ -261,6 +278,10 @@ func (m *Match) validateLink() error {
 	return nil
 }
 
+func (m *Match) needsMAC() bool {
+	return m.Kind == ARPReply || m.Kind == NeighborReply || m.Kind == NeighborClaim
+}
+
 // isGroup tells whether no host can send from the address a because it stands
 // for many. The broadcast address of a subnet cannot be told.
 func isGroup(a netip.Addr) bool {
@@ -269,12 +290,15 @@ func isGroup(a netip.Addr) bool {
 
 // families tells which versions of IP the Match accepts.
 func (m *Match) families() (v4, v6 bool) {
-	peer := m.Peer
-	if m.Kind == NeighborRequest {
+	local, peer := m.Local, m.Peer
+	switch m.Kind {
+	case NeighborRequest:
 		peer = netip.Addr{}
+	case NeighborClaim:
+		local = netip.Addr{}
 	}
-	v4 = !m.Local.Is6() && !peer.Is6()
-	v6 = m.Kind != ARPReply && !m.Local.Is4() && !peer.Is4()
+	v4 = !local.Is6() && !peer.Is6()
+	v6 = m.Kind != ARPReply && !local.Is4() && !peer.Is4()
 	return v4, v6
 }
 

@@ -174,7 +174,7 @@ func fields() []Match {
 			}
 		}
 	}
-	for kind := EchoReply; kind <= NeighborRequest; kind++ {
+	for kind := EchoReply; kind <= NeighborClaim; kind++ {
 		for _, local := range []netip.Addr{{}, localIP, localIP6, netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 			for _, peer := range []netip.Addr{{}, peerIP, peerIP6} {
 				for _, mac := range []frame.MAC{{}, localMAC, otherMAC} {
@@ -268,7 +268,7 @@ func TestValidate(t *testing.T) {
 	}
 
 	echo, arp, request := matches[mEcho].m, matches[mARP].m, matches[mRequest4].m
-	neighbor, raw := matches[mNeighbor6].m, matches[mRaw4].m
+	neighbor, raw, claim := matches[mNeighbor6].m, matches[mRaw4].m, matches[mClaim6].m
 	addr := netip.MustParseAddr
 	for _, tt := range []struct {
 		base Match
@@ -276,7 +276,7 @@ func TestValidate(t *testing.T) {
 		want string
 	}{
 		{Match{}, func(*Match) {}, "match: unknown kind 0"},
-		{echo, func(m *Match) { m.Kind = 5 }, "match: unknown kind 5"},
+		{echo, func(m *Match) { m.Kind = 6 }, "match: unknown kind 6"},
 		{echo, func(m *Match) { m.Local = addr("::ffff:192.0.2.1") }, "match for echo reply: local address ::ffff:192.0.2.1: IPv4 in the form of IPv6"},
 		{echo, func(m *Match) { m.Local = netip.IPv4Unspecified() }, "local address 0.0.0.0: not a host's"},
 		{echo, func(m *Match) { m.Local = netip.IPv6Unspecified() }, "local address ::: not a host's"},
@@ -299,6 +299,9 @@ func TestValidate(t *testing.T) {
 		{echo, func(m *Match) { m.CookieLen = -1 }, "cookie of -1 bytes"},
 		{arp, func(m *Match) { m.MAC = frame.MAC{} }, "no MAC address"},
 		{neighbor, func(m *Match) { m.MAC = frame.MAC{} }, "no MAC address"},
+		{claim, func(m *Match) { m.MAC = frame.MAC{} }, "match for neighbor claim: no MAC address"},
+		{claim, func(m *Match) { m.Peer = netip.IPv6Unspecified() }, "match for neighbor claim: peer ::: not a host's address"},
+		{claim, func(m *Match) { m.NoLink = true }, "match for neighbor claim: there are none without a link layer"},
 		{arp, func(m *Match) { m.MAC = frame.Broadcast }, "MAC address ff:ff:ff:ff:ff:ff: not a host's"},
 		{echo, func(m *Match) { m.MAC = groupMAC }, "MAC address 01:00:5e:00:00:01: not a host's"},
 		{echo, func(m *Match) { m.VLANCount = 3 }, "3 VLAN tags: not within 0 to 2"},
@@ -329,7 +332,8 @@ func TestValidate(t *testing.T) {
 	arp.CookieLen, arp.Fragments = -1, true
 	request.Peer = netip.MustParseAddr("::ffff:192.0.2.1")
 	echo.VLANs, echo.VLANCount = [2]uint16{4094, 4095}, 1
-	for _, m := range []Match{arp, request, echo} {
+	claim.Local = netip.MustParseAddr("::ffff:192.0.2.1")
+	for _, m := range []Match{arp, request, echo, claim} {
 		if err := m.Validate(); err != nil {
 			t.Error(err)
 		}
@@ -369,7 +373,7 @@ func TestStrings(t *testing.T) {
 	}
 	for v, want := range map[interface{ String() string }]string{
 		Mode(3): "Mode(3)", EchoReply: "echo reply", ARPReply: "ARP reply",
-		NeighborReply: "neighbor reply", NeighborRequest: "neighbor request", Kind(0): "Kind(0)", Kind(5): "Kind(5)",
+		NeighborReply: "neighbor reply", NeighborRequest: "neighbor request", NeighborClaim: "neighbor claim", Kind(0): "Kind(0)", Kind(6): "Kind(6)",
 	} {
 		if v.String() != want {
 			t.Errorf("%q, want %q", v, want)
@@ -418,6 +422,7 @@ func BenchmarkAccepts(b *testing.B) {
 		{"VLAN 5.7", matches[mQinQ].m, tagged, Meta{VLANPresent: true, VLANTCI: 5}},
 		{"no link layer", matches[mRaw4].m, newPing()[etherLen:], Meta{}},
 		{"advertisement", matches[mNeighbor6].m, newAdvertisement(), Meta{}},
+		{"claim", matches[mClaim4].m, newARP(), Meta{}},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			b.ReportAllocs()

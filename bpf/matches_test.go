@@ -86,6 +86,12 @@ const (
 	mRequest4
 	mRequest6
 	mRequestMAC6
+
+	mClaim4
+	mClaim6
+	mClaimBoth
+	mClaimVLAN
+	mClaimVLAN6
 )
 
 // matches are what the corpus is judged by. The seeds of FuzzMatch count on the
@@ -142,6 +148,12 @@ var matches = [...]struct {
 	mRequest4:       {"request", Match{Kind: NeighborRequest, Local: localIP, Peer: otherIP6}},
 	mRequest6:       {"request, IPv6", Match{Kind: NeighborRequest, Local: localIP6}},
 	mRequestMAC6:    {"request to another station, IPv6", Match{Kind: NeighborRequest, Local: localIP6, MAC: otherMAC}},
+
+	mClaim4:     {"claim", Match{Kind: NeighborClaim, Local: otherIP6, Peer: peerIP, MAC: localMAC}},
+	mClaim6:     {"claim, IPv6", Match{Kind: NeighborClaim, Peer: peerIP6, MAC: localMAC}},
+	mClaimBoth:  {"claim, both families", Match{Kind: NeighborClaim, MAC: localMAC}},
+	mClaimVLAN:  {"claim in VLAN 5", Match{Kind: NeighborClaim, Peer: peerIP, MAC: localMAC, VLANs: [2]uint16{5}, VLANCount: 1}},
+	mClaimVLAN6: {"claim in VLAN 5, IPv6", Match{Kind: NeighborClaim, Peer: peerIP6, MAC: localMAC, VLANs: [2]uint16{5}, VLANCount: 1}},
 }
 
 func echo4(mod func(*Match)) Match {

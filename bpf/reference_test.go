@@ -15,7 +15,7 @@ import (
 func reference(m Match, b []byte, meta Meta) verdict {
 	var (
 		tags      []uint16
-		dst       []byte
+		dst, src  []byte
 		etherType layers.EthernetType
 		payload   = b
 	)
@@ -34,7 +34,7 @@ func reference(m Match, b []byte, meta Meta) verdict {
 		if eth.DecodeFromBytes(b, gopacket.NilDecodeFeedback) != nil {
 			return other
 		}
-		dst, etherType, payload = eth.DstMAC, eth.EthernetType, b[etherLen:]
+		dst, src, etherType, payload = eth.DstMAC, eth.SrcMAC, eth.EthernetType, b[etherLen:]
 		for n := 0; n < 2 && (etherType == layers.EthernetTypeDot1Q || etherType == layers.EthernetTypeQinQ); n++ {
 			var tag layers.Dot1Q
 			if tag.DecodeFromBytes(payload, gopacket.NilDecodeFeedback) != nil {
@@ -57,7 +57,7 @@ func reference(m Match, b []byte, meta Meta) verdict {
 	isTag := func(id uint16) bool { return id != 0 }
 	foreign := !slices.Equal(filter(tags, isTag), filter(m.VLANs[:m.VLANCount], isTag))
 
-	r := referencePacket(m, etherType, payload, dst)
+	r := referencePacket(m, etherType, payload, dst, src)
 	switch {
 	case r.later && foreign, !r.claim:
 		return other
@@ -76,9 +76,9 @@ func filter(list []uint16, keep func(uint16) bool) []uint16 {
 // there are reasons not to believe it, and whether it is a later fragment.
 type finding struct{ claim, reasons, later bool }
 
-func referencePacket(m Match, etherType layers.EthernetType, b, dst []byte) finding {
+func referencePacket(m Match, etherType layers.EthernetType, b, dst, src []byte) finding {
 	family := m.Local
-	if !family.IsValid() && m.Kind != NeighborRequest {
+	if m.Kind == NeighborClaim || !family.IsValid() && m.Kind != NeighborRequest {
 		family = m.Peer
 	}
 	only4, only6 := family.Is4() || m.Kind == ARPReply, family.Is6()
@@ -90,7 +90,7 @@ func referencePacket(m Match, etherType layers.EthernetType, b, dst []byte) find
 	case m.Kind != EchoReply && etherType == layers.EthernetTypeARP && !only6:
 		return finding{claim: referenceARP(m, b)}
 	case m.Kind != EchoReply && etherType == layers.EthernetTypeIPv6 && !only4:
-		return finding{claim: referenceNeighbor(m, b, dst)}
+		return finding{claim: referenceNeighbor(m, b, dst, src)}
 	default:
 		return finding{}
 	}
@@ -103,14 +103,26 @@ func referenceARP(m Match, b []byte) bool {
 		arp.HwAddressSize != 6 || arp.ProtAddressSize != 4 {
 		return false
 	}
-	if m.Kind == NeighborRequest {
+	switch m.Kind {
+	case NeighborRequest:
 		return arp.Operation == layers.ARPRequest && isLocal(m, arp.DstProtAddress)
+	case NeighborClaim:
+		about := arp.SourceProtAddress
+		switch {
+		case bytes.Equal(arp.SourceHwAddress, m.MAC[:]):
+			return false
+		case arp.Operation == layers.ARPRequest && isAddr(about, netip.IPv4Unspecified()):
+			about = arp.DstProtAddress
+		case arp.Operation != layers.ARPRequest && arp.Operation != layers.ARPReply:
+			return false
+		}
+		return isPeer(m, about)
 	}
 	return arp.Operation == layers.ARPReply && isPeer(m, arp.SourceProtAddress) &&
 		isLocal(m, arp.DstProtAddress) && bytes.Equal(arp.DstHwAddress, m.MAC[:])
 }
 
-func referenceNeighbor(m Match, b, dst []byte) bool {
+func referenceNeighbor(m Match, b, dst, src []byte) bool {
 	ip, payload, ok := dissectIPv6(b, false)
 	if !ok || ip.NextHeader != layers.IPProtocolICMPv6 || ip.HopLimit != 255 {
 		return false
@@ -120,8 +132,20 @@ func referenceNeighbor(m Match, b, dst []byte) bool {
 		return false
 	}
 	target := payload[8:24]
-	if m.Kind == NeighborRequest {
+	switch m.Kind {
+	case NeighborRequest:
 		return icmp.TypeCode.Type() == layers.ICMPv6TypeNeighborSolicitation && isLocal(m, target)
+	case NeighborClaim:
+		switch icmp.TypeCode.Type() {
+		case layers.ICMPv6TypeNeighborSolicitation:
+			if !ip.SrcIP.Equal(make([]byte, 16)) {
+				return false
+			}
+		case layers.ICMPv6TypeNeighborAdvertisement:
+		default:
+			return false
+		}
+		return isPeer(m, target) && !bytes.Equal(src, m.MAC[:])
 	}
 	if icmp.TypeCode.Type() != layers.ICMPv6TypeNeighborAdvertisement || !isPeer(m, target) {
 		return false

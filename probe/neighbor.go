@@ -56,7 +56,9 @@ const (
 	NeighborAsk NeighborMode = iota
 	// NeighborDetect asks whether anybody has the address, from no address: an
 	// ARP probe (RFC 5227, section 2.1.1), or the solicitation of duplicate
-	// address detection (RFC 4862, section 5.4). No MAC is learnt from it.
+	// address detection (RFC 4862, section 5.4). No MAC is learnt from it. An
+	// answer is whatever another MAC says of the address from the first probe
+	// on, to whomever; see Claim.
 	NeighborDetect
 	// NeighborAnnounce tells everybody that the target's address is here, by an
 	// ARP request for it from itself (RFC 5227, section 3) or an unsolicited
@@ -96,7 +98,8 @@ type claim struct {
 	n   uint64
 }
 
-// An Answer is what a host says that is asked who has an address.
+// An Answer is what a host says that is asked who has an address, or says of it
+// unasked.
 type Answer struct {
 	// Broadcast says that it said so to everybody.
 	Broadcast bool
@@ -107,6 +110,17 @@ type Answer struct {
 	// AlsoFor is another target that the same MAC has answered for: one host
 	// with both addresses, or a proxy.
 	AlsoFor netip.Addr
+	// Claim is, with NeighborDetect, how it was said. What was not said to us is
+	// no answer to a probe: its RTT is the time since the last one left.
+	Claim Claim
+	// Request says that it was said in a request: an ARP request, or a
+	// solicitation.
+	Request bool
+	// For is, with NeighborDetect, whom an ARP packet or a solicitation names as
+	// its target, if that is not the address asked from, and ForMAC the target's
+	// MAC in an ARP packet, nil if that is ours.
+	For    netip.Addr
+	ForMAC *frame.MAC
 
 	first bool // of this MAC to this probe
 }
@@ -220,6 +234,9 @@ func groupMAC(address netip.Addr) frame.MAC {
 // neighborMatch is what answers look like.
 func (c *Config) neighborMatch(paths []*l2.Path) bpf.Match {
 	m := bpf.Match{Kind: bpf.NeighborReply, VLANCount: len(c.VLANs)}
+	if c.Neighbor.Mode == NeighborDetect {
+		m.Kind = bpf.NeighborClaim
+	}
 	for i, tag := range c.VLANs {
 		m.VLANs[i] = tag.ID()
 	}
@@ -375,30 +392,48 @@ func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
 	a := arrival{stamp: f.Arrival, hardware: f.Hardware, got: got, until: got.mono + int64(stampPatience)}
 	answer := &Answer{Broadcast: eth.Dst.IsGroup()}
 	a.reply.Answer, a.reply.VLANs = answer, vlans(f, &eth)
-	var to netip.Addr
+	// Of which address something is said, and to whom.
+	var of, to netip.Addr
 	switch eth.Type {
 	case frame.EtherTypeARP:
 		var m frame.ARP
 		if m.Decode(eth.Payload) != nil {
 			return false
 		}
-		a.reply.From, a.reply.FromMAC, to = m.SenderIP, m.SenderMAC, m.TargetIP
+		a.reply.From, a.reply.FromMAC, of, to = m.SenderIP, m.SenderMAC, m.SenderIP, m.TargetIP
+		if e.detects() {
+			of = answer.claimByARP(&m)
+		}
 	case frame.EtherTypeIPv6:
 		var m frame.NDP
-		if m.Decode(eth.Payload) != nil || m.Type != frame.ICMPv6NeighborAdvertisement {
+		if m.Decode(eth.Payload) != nil {
 			return false
 		}
-		a.reply.From, a.reply.FromMAC, to = m.Target, m.MAC, m.Dst
+		a.reply.From, a.reply.FromMAC, of, to = m.Target, m.MAC, m.Target, m.Dst
 		if m.MAC.IsZero() {
 			a.reply.FromMAC = eth.Src // one asked alone may leave it out (RFC 4861, section 4.4)
 		}
 		answer.Advertisement, answer.Router, answer.Solicited, answer.Override = true, m.Router, m.Solicited, m.Override
+		if e.detects() {
+			a.reply.From = answer.claimByNDP(&m)
+		}
 	default:
 		return false
 	}
-	t := e.from(a.reply.From)
-	if t == nil || t.seeker == nil || a.reply.FromMAC.IsZero() || a.reply.FromMAC.IsGroup() ||
-		to != t.source && !to.IsMulticast() {
+	if a.reply.FromMAC.IsZero() || a.reply.FromMAC.IsGroup() {
+		return false
+	}
+	t := e.from(of)
+	switch {
+	case e.detects():
+		if a.reply.FromMAC == e.match.MAC || t == nil || t.stats.Sent == 0 {
+			return true // nobody is in the way of a target
+		}
+		answer.isTo(t.source, e.match.MAC)
+	case t == nil || to != t.source && !to.IsMulticast():
+		return false
+	}
+	if t.seeker == nil {
 		return false
 	}
 	p := t.asked(f.Arrival)
@@ -408,9 +443,14 @@ func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
 	a.target, a.n, a.sent = t, p.n, p.sent
 	t.seeker.found(a.reply.FromMAC)
 	answer.first = e.claim(t, a.reply.FromMAC, p.n)
-	answer.AlsoFor = e.alsoFor(t, a.reply.FromMAC)
+	if answer.Claim != ClaimProbe { // who only wants the address has none
+		answer.AlsoFor = e.alsoFor(t, a.reply.FromMAC)
+	}
 	if answer.first && answer.Broadcast {
 		t.stats.BroadcastReplies++
+	}
+	if answer.first && answer.Request {
+		t.stats.RequestReplies++
 	}
 	e.hold(&a, p)
 	return true

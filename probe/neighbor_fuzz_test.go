@@ -31,22 +31,42 @@ func FuzzPairNeighbor(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	for _, m := range []saying{
+		sayARP(func(*frame.ARP) {}),
+		sayARP(func(a *frame.ARP) { a.SenderIP, a.TargetIP = netip.IPv4Unspecified(), farIP }),
+		sayNDP(func(*frame.NDP, *frame.Header) {}),
+	} {
+		if b, err = m.marshal(); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := newStreet(t, asking(&Neighbor{}, 0, farIP, far6))
-		for _, tgt := range s.targets {
-			tgt.at = 1
-			tgt.schedule.start(1)
-			s.engine.queue.push(tgt)
-		}
-		s.step()
-		for range 2 {
-			s.queue = append(s.queue, capture.Frame{Data: data, Length: len(data), Arrival: time.Now().UnixNano()})
-		}
-		s.step()
-		got := s.snapshot()
-		if got.Sent != 2 || got.Received+got.Duplicates+got.Rejected != 2 || got.Received > 1 || got.MoreReplies > 0 || got.Conflicts > 0 {
-			t.Errorf("%s", brief(&got))
-		}
-		s.read()
+		fuzzStreet(t, data, NeighborAsk)
+		fuzzStreet(t, data, NeighborDetect)
 	})
+}
+
+// fuzzStreet has a frame come twice to who asks for two addresses.
+func fuzzStreet(t *testing.T, data []byte, mode NeighborMode) {
+	s := newStreet(t, asking(&Neighbor{Mode: mode}, 0, farIP, far6))
+	for _, tgt := range s.targets {
+		tgt.at = 1
+		tgt.schedule.start(1)
+		s.engine.queue.push(tgt)
+	}
+	s.step()
+	for range 2 {
+		s.queue = append(s.queue, capture.Frame{Data: data, Length: len(data), Arrival: time.Now().UnixNano()})
+	}
+	s.step()
+	got := s.snapshot()
+	counted := got.Received + got.Duplicates + got.Rejected
+	if mode == NeighborDetect && counted == 0 {
+		counted = 2 // it is of no target's address
+	}
+	if got.Sent != 2 || counted != 2 || got.Received > 1 || got.MoreReplies > 0 || got.Conflicts > 0 {
+		t.Errorf("mode %v: %s", mode, brief(&got))
+	}
+	s.read()
 }

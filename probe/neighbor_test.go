@@ -244,7 +244,7 @@ func (s *street) read() {
 			for _, flag := range []struct {
 				set  bool
 				name string
-			}{{a.Broadcast, "broadcast"}, {a.Router, "router"}, {a.Solicited, "solicited"}, {a.Override, "override"}} {
+			}{{a.Broadcast, "broadcast"}, {a.Request, "request"}, {a.Router, "router"}, {a.Solicited, "solicited"}, {a.Override, "override"}} {
 				if flag.set {
 					text += " " + flag.name
 				}
@@ -252,6 +252,7 @@ func (s *street) read() {
 			if a.AlsoFor.IsValid() {
 				text += " also " + a.AlsoFor.String()
 			}
+			text += claimOf(&ev.Reply)
 		}
 		if len(s.targets) > 1 {
 			text = ev.Address.String() + " " + text
@@ -307,10 +308,10 @@ func (s *street) wantLog(want ...string) {
 func wantCounts(t testing.TB, got Statistics, want Statistics) {
 	t.Helper()
 	type counts struct {
-		sent, received, lost, errors, pending, late, duplicates, more, conflicts, broadcasts, replies, rejected uint64
+		sent, received, lost, errors, pending, late, duplicates, more, conflicts, broadcasts, replies, requests, rejected uint64
 	}
 	of := func(s *Statistics) counts {
-		return counts{s.Sent, s.Received, s.Lost, s.Errors, s.Pending, s.Late, s.Duplicates, s.MoreReplies, s.Conflicts, s.Broadcasts, s.BroadcastReplies, s.Rejected}
+		return counts{s.Sent, s.Received, s.Lost, s.Errors, s.Pending, s.Late, s.Duplicates, s.MoreReplies, s.Conflicts, s.Broadcasts, s.BroadcastReplies, s.RequestReplies, s.Rejected}
 	}
 	if of(&got) != of(&want) {
 		t.Errorf("counts %+v, want %+v", of(&got), of(&want))

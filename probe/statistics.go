@@ -36,9 +36,10 @@ type Statistics struct {
 	// asked for, those of other MACs.
 	MoreReplies uint64
 	// Broadcasts counts, of targets that are asked for, the requests that went
-	// to everybody, and BroadcastReplies the answers that did, those in
-	// Duplicates left out.
-	Broadcasts, BroadcastReplies uint64
+	// to everybody, and BroadcastReplies the answers that did, RequestReplies
+	// those that were requests themselves (Answer.Request); those in Duplicates
+	// left out.
+	Broadcasts, BroadcastReplies, RequestReplies uint64
 	// Conflicts counts hosts beyond the first that have answered for an address.
 	Conflicts uint64
 	// Rejected counts frames that claimed to be replies and were not: wrong
@@ -130,7 +131,7 @@ func (s *Statistics) count(o *Statistics) {
 		{&s.Errors, &o.Errors}, {&s.LateErrors, &o.LateErrors}, {&s.Pending, &o.Pending},
 		{&s.Duplicates, &o.Duplicates}, {&s.Reordered, &o.Reordered}, {&s.Corrupted, &o.Corrupted},
 		{&s.MoreReplies, &o.MoreReplies}, {&s.Broadcasts, &o.Broadcasts},
-		{&s.BroadcastReplies, &o.BroadcastReplies}, {&s.Conflicts, &o.Conflicts}, {&s.OtherMember, &o.OtherMember}, {&s.StampsLost, &o.StampsLost},
+		{&s.BroadcastReplies, &o.BroadcastReplies}, {&s.RequestReplies, &o.RequestReplies}, {&s.Conflicts, &o.Conflicts}, {&s.OtherMember, &o.OtherMember}, {&s.StampsLost, &o.StampsLost},
 		{&s.Skipped, &o.Skipped}, {&s.SendRetries, &o.SendRetries},
 	} {
 		*c.sum += *c.more

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,7 @@ type arpingFlags struct {
 	targets                                string
 	srcMAC, dstMAC                         frame.MAC
 	vlans                                  []frame.VLAN
+	mark                                   uint64
 	filter                                 bpf.Mode
 	timestamps                             probe.Timestamps
 	setHardware, spin                      bool
@@ -52,7 +54,8 @@ func newArping(e *env) *cobra.Command {
 the flags, the lines and the exit statuses of iputils arping. The first request goes
 to everybody, the next ones to who has answered. HOSTs are taken to be on the link,
 and may be CIDR blocks and ranges. Two hosts that have one address are an alarm on
-standard error, with -q too.
+standard error, with -q too. -D hears whatever another host says of the address: its
+requests, announcements and address probes too.
 A MAC in place of HOST: find the addresses that it has, by the kernel's neighbor
 table, by asking it for each address of the interface's own networks (of up to 4096
 addresses each), and for IPv6 by an echo to all nodes.
@@ -81,7 +84,7 @@ func (f *arpingFlags) add(cmd *cobra.Command) {
 	fl.VarP(source, "source", "s", "source `address`; also -S")
 	fl.VarP(source, "source-address", "S", "the same")
 	_ = fl.MarkHidden("source-address") // it is there
-	fl.StringVar(&f.source.netns, "netns", "", "the network `namespace` to work in: a name, a PID or a path")
+	f.source.addNetns(cmd)
 	fl.VarP(&number{value: &f.count, min: 1, max: math.MaxInt64}, "count", "c", "end after so many `requests`, and a second to listen")
 	fl.VarP(&f.deadline, "deadline", "w", "end after that `time`; with -c also when so many answers have come")
 	fl.VarP(&f.interval, "interval", "d", "`time` between requests, such as 10ms or 0.2 seconds (1s; of many hosts longer, for 1000 requests a second)")
@@ -96,9 +99,10 @@ func (f *arpingFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 alone")
 	fl.StringVar(&f.targets, "targets", "", "more hosts from this `file`, one a line, # for comments; - is standard input")
 	fl.VarP(&number{value: &f.enough, min: 1, max: maxTargets}, "enough", "x", "with several hosts: exit 0 as soon as so many `hosts` have answered")
-	fl.Var(&parsed[[]frame.VLAN]{value: &f.vlans, parse: parseVLANs}, "vlan", "802.1Q `tags` to send and to want back, outer first: VID[.PCP][,VID[.PCP]]")
+	fl.Var(&parsed[[]frame.VLAN]{value: &f.vlans, parse: parseVLANs}, "vlan", vlanUsage)
 	fl.Var(&parsed[frame.MAC]{value: &f.dstMAC, parse: parseMAC}, "dst-mac", "ask this `MAC` and nobody else")
 	fl.Var(&parsed[frame.MAC]{value: &f.srcMAC, parse: parseMAC}, "src-mac", "the `MAC` to ask from, in place of the interface's")
+	fl.Var(&number{value: &f.mark, max: math.MaxUint32}, "mark", markUsage)
 	fl.Var(&choice[bpf.Mode]{value: &f.filter, parse: bpf.ParseMode, words: "auto, ebpf and classic"}, "filter", "which `filter` to load: auto, ebpf or classic (auto)")
 	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps, words: "auto, hardware, driver, sched and user"}, "timestamps", "which `stamps` to use: auto, hardware, driver, sched or user (auto)")
 	fl.BoolVar(&f.setHardware, "set-hardware-timestamps", false, "have the NIC stamp all frames until the end; needs CAP_NET_ADMIN")
@@ -141,6 +145,7 @@ func (f *arpingFlags) config() (probe.Config, error) {
 	return probe.Config{
 		Interface:   ifname,
 		Source:      source,
+		Mark:        uint32(f.mark),
 		SrcMAC:      f.srcMAC,
 		DstMAC:      f.dstMAC,
 		VLANs:       f.vlans,
@@ -257,9 +262,9 @@ func hosts0(hosts []string) string {
 }
 
 // neighbors are the entries of the kernel's neighbor table for an interface. With
-// tags it knows nothing: it is of those who are on the interface itself.
+// the tags of a VLAN it knows nothing: it is of those who are on the interface itself.
 func (f *arpingFlags) neighbors(ifc *l2.Interface) ([]arp.Neighbor, error) {
-	if len(f.vlans) > 0 {
+	if slices.ContainsFunc(f.vlans, func(tag frame.VLAN) bool { return tag.ID() != 0 }) {
 		return nil, nil
 	}
 	var list []arp.Neighbor

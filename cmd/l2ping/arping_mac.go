@@ -39,6 +39,7 @@ type search struct {
 	ifc   *l2.Interface
 	table []arp.Neighbor // the entries with this MAC
 
+	begun   bool // it was told from where
 	targets []probe.Target
 	listed  map[netip.Addr]bool // those
 	found   map[netip.Addr]bool
@@ -222,13 +223,6 @@ func formed(p netip.Prefix, mac frame.MAC) netip.Addr {
 // run asks. The error is one of the output, or of what does not depend on the
 // addresses.
 func (s *search) run(ctx context.Context, f *arpingFlags, out *bufio.Writer) error {
-	from := s.ifc.Owner().MAC
-	if !f.srcMAC.IsZero() {
-		from = f.srcMAC
-	}
-	if err := s.Start(time.Now(), s.ifc.Name, from); err != nil {
-		return outputError(err)
-	}
 	if len(s.targets) > 0 {
 		cfg := s.cfg
 		cfg.Targets, cfg.Interval = s.targets, f.pace(len(s.targets))
@@ -239,6 +233,9 @@ func (s *search) run(ctx context.Context, f *arpingFlags, out *bufio.Writer) err
 	if err := s.echo(ctx, f, out); err != nil {
 		return err
 	}
+	if err := s.begin(s.unasked()); err != nil {
+		return outputError(err)
+	}
 	for _, n := range s.table {
 		if !s.found[n.Addr] {
 			s.found[n.Addr] = true
@@ -248,6 +245,25 @@ func (s *search) run(ctx context.Context, f *arpingFlags, out *bufio.Writer) err
 		}
 	}
 	return nil
+}
+
+// begin tells from where it is asked, once.
+func (s *search) begin(from *probe.Started) error {
+	if s.begun {
+		return nil
+	}
+	s.begun = true
+	return s.Start(time.Now(), from)
+}
+
+// unasked is from where it would be asked, of a search that asks nothing.
+func (s *search) unasked() *probe.Started {
+	from := &probe.Started{SourceMAC: s.cfg.SrcMAC, VLANs: s.cfg.VLANs}
+	from.Decision.Path = &l2.Path{Interface: s.ifc, Owner: s.ifc.Owner()}
+	if from.SourceMAC.IsZero() {
+		from.SourceMAC = s.ifc.Owner().MAC
+	}
+	return from
 }
 
 // echo asks, from each network of IPv6, by an echo to all nodes: who answers
@@ -286,6 +302,8 @@ func (s *search) ask(ctx context.Context, f *arpingFlags, cfg probe.Config, out 
 			return err
 		}
 		switch event.Kind {
+		case probe.Start:
+			err = s.begin(event.Start)
 		case probe.Replied:
 			err = s.reply(&event)
 		case probe.Failed:

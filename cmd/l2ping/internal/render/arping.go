@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 	"github.com/l2ping/l2ping/probe"
 )
@@ -126,13 +127,16 @@ func (a *Arping) start(e *probe.Event) {
 	p := s.Decision.Path
 	if a.opts.Verbose {
 		to := s.Decision.Neighbor.MAC
-		a.printf("from %s to %s (%s)", s.SourceMAC, to, everybody(to))
+		a.printf("from %s%s to %s (%s)", s.SourceMAC, heard(s), to, everybody(to))
 		for i, tag := range s.VLANs {
 			separator := ", vlan "
 			if i > 0 {
 				separator = ","
 			}
 			a.printf("%s%s", separator, tag)
+		}
+		if s.Mark != 0 {
+			a.printf(", %s", marked(s))
 		}
 		if p.Owner.Index != p.Interface.Index {
 			a.printf(", as a part of %s", p.Owner.Name)
@@ -177,11 +181,17 @@ func (a *Arping) reply(e *probe.Event) {
 	if duplicate && !a.opts.Verbose {
 		return // perhaps to another's request: it does not count
 	}
-	how := "Unicast"
+	how, what := "Unicast", "reply"
 	if r.Answer.Broadcast {
 		how = "Broadcast"
 	}
-	a.printf("%s reply from %s [%s]  %sms", how, r.From, upper(r.FromMAC), ms(r.RTT))
+	if r.Answer.Request {
+		what = "request"
+	}
+	a.printf("%s %s from %s [%s] %s %sms", how, what, r.From, upper(r.FromMAC), whom(r.Answer), ms(r.RTT))
+	if r.Answer.Claim == probe.ClaimProbe {
+		a.printf(" (address probe)")
+	}
 	if duplicate {
 		a.printf(" (duplicate)")
 	}
@@ -190,6 +200,10 @@ func (a *Arping) reply(e *probe.Event) {
 	}
 	if flags := flags(r.Answer); flags != "" {
 		a.printf(" (%s)", flags)
+	}
+	if r.Answer.Claim == probe.ClaimProbe {
+		a.printf("\n")
+		return // it has the address no more than we
 	}
 	news := a.learn(answerer{r.FromMAC, e.Address})
 	switch also := r.Answer.AlsoFor; {
@@ -200,6 +214,19 @@ func (a *Arping) reply(e *probe.Event) {
 		a.printf(" (also %s: %s)", also, oneOrProxy)
 	}
 	a.printf("\n")
+}
+
+// whom is for whom an answer is, if not for who asked, as arping tells it.
+func whom(a *probe.Answer) string {
+	switch {
+	case a.For.IsValid() && a.ForMAC != nil:
+		return fmt.Sprintf("for %s [%s]", a.For, upper(*a.ForMAC))
+	case a.For.IsValid():
+		return fmt.Sprintf("for %s ", a.For)
+	case a.ForMAC != nil:
+		return fmt.Sprintf("for [%s]", upper(*a.ForMAC))
+	}
+	return ""
 }
 
 // upper is a MAC as arping prints it.
@@ -229,8 +256,15 @@ func (a *Arping) summary(e *probe.Event) {
 	}
 	a.printf("Sent %d probes (%d broadcast(s))\n", s.Sent-s.Errors, s.Broadcasts)
 	a.printf("Received %d response(s)", s.Received+s.Late+s.MoreReplies)
+	var which []string
+	if s.RequestReplies > 0 {
+		which = append(which, fmt.Sprintf("%d request(s)", s.RequestReplies))
+	}
 	if s.BroadcastReplies > 0 {
-		a.printf(" (%d broadcast(s))", s.BroadcastReplies)
+		which = append(which, fmt.Sprintf("%d broadcast(s)", s.BroadcastReplies))
+	}
+	if which != nil {
+		a.printf(" (%s)", strings.Join(which, ", "))
 	}
 	a.printf("\n")
 	if a.opts.Several <= 1 {
@@ -258,17 +292,21 @@ func NewSearch(out io.Writer, mac frame.MAC, json bool) *Search {
 	return &Search{out: out, mac: mac, json: json}
 }
 
-// Start tells from where a MAC is asked. The error is the writer's, as of all
-// methods.
-func (s *Search) Start(at time.Time, ifname string, from frame.MAC) error {
+// Start tells from where a MAC is asked, as the first run has it; where there is
+// none it has no stamps. The error is the writer's, as of all methods.
+func (s *Search) Start(at time.Time, from *probe.Started) error {
+	path := from.Decision.Path
 	if !s.json {
-		return s.text("ARPING %s from %s %s\n", s.mac, from, ifname)
+		return s.text("ARPING %s from %s %s\n", s.mac, from.SourceMAC, path.Interface.Name)
 	}
 	s.head("start", at)
 	s.line.int("version", jsonVersion)
 	s.line.mac("mac", s.mac)
-	s.line.text("interface", ifname)
-	s.line.mac("source_mac", from)
+	s.line.link(path)
+	s.line.sender(from)
+	if from.Timestamps != l2.StampNone {
+		s.line.means(from)
+	}
 	return s.end()
 }
 

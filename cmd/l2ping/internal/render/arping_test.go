@@ -47,6 +47,11 @@ func answered(n uint64, change ...func(*probe.Reply)) *probe.Event {
 	return &probe.Event{Kind: probe.Replied, Time: at, Address: r.From, Seq: n, Reply: r}
 }
 
+// claimed is an answer that somebody gives to whom he likes.
+func claimed(a probe.Answer, change ...func(*probe.Reply)) *probe.Event {
+	return answered(1, append([]func(*probe.Reply){func(r *probe.Reply) { r.Answer = &a }}, change...)...)
+}
+
 func totals(s probe.Statistics) *probe.Event {
 	return &probe.Event{Kind: probe.Summary, Time: at, Address: s.Address, Statistics: &s}
 }
@@ -152,6 +157,51 @@ Broadcast reply from 2001:db8::1 [02:00:5E:00:53:AF]  0.688ms
 			events: []*probe.Event{answered(1, also), answered(2, also)},
 			stdout: `Unicast reply from 192.0.2.1 [02:00:5E:00:53:AF]  0.688ms (also 192.0.2.2: one host, or proxy ARP)
 Unicast reply from 192.0.2.1 [02:00:5E:00:53:AF]  0.688ms
+`,
+		},
+		{
+			name: "claims", opts: ArpingOptions{Several: 1, Verbose: true},
+			events: []*probe.Event{
+				claimed(probe.Answer{Claim: probe.ClaimReply}),
+				claimed(probe.Answer{Claim: probe.ClaimReply, For: second}),
+				claimed(probe.Answer{Claim: probe.ClaimReply, ForMAC: &farMAC}),
+				claimed(probe.Answer{Claim: probe.ClaimRequest, Request: true, Broadcast: true, For: second, ForMAC: &frame.MAC{}}),
+				claimed(probe.Answer{Claim: probe.ClaimAnnouncement, Broadcast: true, For: far, ForMAC: &frame.Broadcast}),
+				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, Broadcast: true, For: far, ForMAC: &frame.MAC{}, AlsoFor: second}, func(r *probe.Reply) {
+					r.From = netip.IPv4Unspecified()
+				}),
+				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, Broadcast: true, For: six}, func(r *probe.Reply) {
+					r.From, r.State = netip.IPv6Unspecified(), probe.StateDuplicate
+				}),
+				totals(probe.Statistics{Address: far, Sent: 1, Received: 1, Broadcasts: 1, RequestReplies: 1, BroadcastReplies: 2}),
+				totals(probe.Statistics{Address: far, Sent: 1, Received: 1, Broadcasts: 1, RequestReplies: 1}),
+			},
+			stdout: `Unicast reply from 192.0.2.1 [02:00:5E:00:53:AF]  0.688ms
+Unicast reply from 192.0.2.1 [02:00:5E:00:53:AF] for 192.0.2.2  0.688ms
+Unicast reply from 192.0.2.1 [02:00:5E:00:53:AF] for [02:00:5E:00:53:01] 0.688ms
+Broadcast request from 192.0.2.1 [02:00:5E:00:53:AF] for 192.0.2.2 [00:00:00:00:00:00] 0.688ms
+Broadcast reply from 192.0.2.1 [02:00:5E:00:53:AF] for 192.0.2.1 [FF:FF:FF:FF:FF:FF] 0.688ms
+Broadcast request from 0.0.0.0 [02:00:5E:00:53:AF] for 192.0.2.1 [00:00:00:00:00:00] 0.688ms (address probe)
+Broadcast request from :: [02:00:5E:00:53:AF] for 2001:db8::1  0.688ms (address probe) (duplicate)
+Sent 1 probes (1 broadcast(s))
+Received 1 response(s) (1 request(s), 2 broadcast(s))
+Sent 1 probes (1 broadcast(s))
+Received 1 response(s) (1 request(s))
+`,
+		},
+		{
+			// Who looks whether two addresses are free has neither.
+			name: "claims of several", opts: ArpingOptions{Several: 2},
+			events: []*probe.Event{
+				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, For: far}),
+				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, For: second}, func(r *probe.Reply) { r.From = second }),
+				totals(probe.Statistics{Sent: 2, Received: 2, RequestReplies: 2, Targets: 2, Answered: 2}),
+			},
+			stdout: `Unicast request from 192.0.2.1 [02:00:5E:00:53:AF] for 192.0.2.1  0.688ms (address probe)
+Unicast request from 192.0.2.2 [02:00:5E:00:53:AF] for 192.0.2.2  0.688ms (address probe)
+Sent 2 probes (0 broadcast(s))
+Received 2 response(s) (2 request(s))
+2 hosts, 2 answered
 `,
 		},
 		{
@@ -294,6 +344,14 @@ func TestArpingJSON(t *testing.T) {
 			`{"event":"reply",` + moment + `,"address":"192.0.2.1","seq":3,"state":"replied","from":"192.0.2.1","from_mac":"02:00:5e:00:53:af","broadcast":true,"router":true,"solicited":true,"override":true,"also_for":"192.0.2.2","rtt_ns":688000,"rtt_source":"driver"}`,
 		},
 		{
+			claimed(probe.Answer{Claim: probe.ClaimRequest, Request: true, Broadcast: true, For: second, ForMAC: &frame.MAC{}}),
+			`{"event":"reply",` + moment + `,"address":"192.0.2.1","seq":1,"state":"replied","from":"192.0.2.1","from_mac":"02:00:5e:00:53:af","claim":"request","for":"192.0.2.2","broadcast":true,"rtt_ns":688000,"rtt_source":"driver"}`,
+		},
+		{
+			totals(probe.Statistics{Address: far, Sent: 2, Received: 1, Lost: 1, Broadcasts: 2, BroadcastReplies: 1, RequestReplies: 1}),
+			`"broadcast_replies":1,"request_replies":1,"reordered":0,`,
+		},
+		{
 			&probe.Event{Kind: probe.Conflicted, Time: at, Address: far, Conflict: &probe.Conflict{MACs: []frame.MAC{farMAC, otherMAC}}},
 			`{"event":"conflict",` + moment + `,"address":"192.0.2.1","macs":["02:00:5e:00:53:01","02:00:5e:00:53:af"]}`,
 		},
@@ -332,7 +390,7 @@ func TestSearch(t *testing.T) {
 			"It has every address that it was asked for: one host, or proxy ARP",
 		}},
 		{true, []string{
-			`{"event":"start","time":"T","version":1,"mac":"02:00:5e:00:53:01","interface":"eth0","source_mac":"02:00:5e:00:53:07"}`,
+			`{"event":"start","time":"T","version":1,"mac":"02:00:5e:00:53:01","interface":"eth0","source_mac":"02:00:5e:00:53:07","filter":"ebpf","timestamps":"driver"}`,
 			`{"event":"found","time":"T","mac":"02:00:5e:00:53:01","address":"192.0.2.1","how":"arp","rtt_ns":688000,"rtt_source":"driver"}`,
 			`{"event":"found","time":"T","mac":"02:00:5e:00:53:01","address":"2001:db8::1","how":"ndp","from_mac":"02:00:5e:00:53:af","rtt_ns":688000,"rtt_source":"driver","router":true}`,
 			`{"event":"found","time":"T","mac":"02:00:5e:00:53:01","address":"192.0.2.2","how":"neighbor table","state":"stale"}`,
@@ -344,7 +402,7 @@ func TestSearch(t *testing.T) {
 		var out bytes.Buffer
 		s := NewSearch(&out, farMAC, tt.json)
 		for _, err := range []error{
-			s.Start(at, "eth0", nearMAC),
+			s.Start(at, started().Start),
 			s.Found(at, &Found{Addr: far, How: "arp", RTT: 688 * time.Microsecond, RTTSource: "driver"}),
 			s.Found(at, &Found{Addr: six, How: "ndp", RTT: 688 * time.Microsecond, RTTSource: "driver", From: otherMAC, Router: true}),
 			s.Found(at, &Found{Addr: second, How: "neighbor table", State: "stale"}),
