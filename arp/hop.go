@@ -164,11 +164,11 @@ func (h *Hop) learned(e entry, now moment) {
 	h.table.reschedule(h)
 }
 
-// moveTo is for an interface made anew, on which the host has a MAC. The kernel
-// has forgotten its neighbors. The table's mu is held.
-func (h *Hop) moveTo(mac frame.MAC) {
-	if h.given.mac == h.table.mac {
-		h.given.mac = mac // it is the neighbors', too
+// moveTo is for an interface made anew, which had another MAC. The kernel has
+// forgotten its neighbors. The table's mu is held.
+func (h *Hop) moveTo(was, is frame.MAC) {
+	if h.given.mac == was {
+		h.given.mac = is // it is the neighbors', too
 	}
 	h.index = 0
 	h.learned(entry{}, h.table.now())

@@ -120,7 +120,7 @@ type Decision struct {
 // namespace must be the interface's.
 func Lookup(path *l2.Path) (Neighbor, error) {
 	n := Neighbor{Addr: path.NextHop}
-	given, ok := unasked(path, owner(path).MAC)
+	given, ok := unasked(path)
 	if ok && given.final {
 		n.MAC, n.Unneeded = given.mac, given.unneeded
 		return n, nil
@@ -157,9 +157,9 @@ type given struct {
 	final    bool // the kernel's table has no say in it
 }
 
-// unasked says where frames of a path go if nobody has to be asked for it. own
-// is the host's MAC there.
-func unasked(path *l2.Path, own frame.MAC) (given, bool) {
+// unasked says where frames of a path go if nobody has to be asked for it, whoever
+// sends them.
+func unasked(path *l2.Path) (given, bool) {
 	ifc := path.Interface
 	switch {
 	case ifc.NoLink, ifc.Loopback:
@@ -172,7 +172,7 @@ func unasked(path *l2.Path, own frame.MAC) (given, bool) {
 	// made by hand (net/ipv4/arp.c, arp_constructor; net/ipv6/ndisc.c,
 	// ndisc_constructor).
 	case owner(path).NoARP:
-		return given{mac: own}, true
+		return given{mac: owner(path).MAC}, true
 	case owner(path).PointToPoint:
 		return given{mac: frame.Broadcast}, true
 	}

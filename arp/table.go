@@ -232,7 +232,7 @@ func (t *Table) known(path *l2.Path) (*Hop, given, error) {
 	case !t.nextHop.IsZero():
 		return t.final(path, given{mac: t.nextHop, final: true}, HowOverride), given{}, nil
 	}
-	g, ok := unasked(path, t.mac)
+	g, ok := unasked(path)
 	switch h := t.find(path.NextHop.WithZone(""), askFrom(path)); {
 	case ok && g.final:
 		return t.final(path, g, HowNone), given{}, nil
@@ -306,8 +306,9 @@ func (t *Table) move(ifc *l2.Interface) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	was, is := t.ifc.Owner().MAC, ifc.Owner().MAC
 	for _, h := range t.all {
-		h.moveTo(mac)
+		h.moveTo(was, is)
 	}
 	t.ifc, t.mac = ifc, mac
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -67,7 +68,14 @@ type LinkConfig struct {
 	// 1 MiB, and half as much again for a third stamp with Hardware; the kernel
 	// caps it at net.core.rmem_max.
 	QueueBytes int
+	// Mark is the mark that frames bear while they are on this host, for the
+	// filters of tc(8) and nft(8) (socket(7), SO_MARK); 0 is none. It needs
+	// CAP_NET_ADMIN, or since Linux 5.17 CAP_NET_RAW, which OpenLink needs
+	// anyhow. Where it is refused frames bear none: see Link.MarkRefused.
+	Mark uint32
 
+	// setMark is what sets it; nil is setsockopt(2).
+	setMark func(fd int, mark uint32) error
 	// countIDs leaves SCM_TS_OPT_ID alone even where the kernel has it.
 	countIDs bool
 }
@@ -82,6 +90,8 @@ type Link struct {
 	index  int
 	noLink bool
 	stamps int // flags of SO_TIMESTAMPING, 0: none
+
+	markRefused error
 }
 
 // Capabilities lists what OpenLink needs, in the notation of capabilities(7),
@@ -125,6 +135,11 @@ func (l *Link) open(ifc *Interface, cfg *LinkConfig) error {
 		l.ip4 = newOutlet(conn)
 		l.ip4.destine()
 	}
+	if cfg.Mark != 0 {
+		if err := l.mark(cfg); err != nil {
+			return fmt.Errorf("mark %#x on %s: %w", cfg.Mark, ifc.Name, err)
+		}
+	}
 	if cfg.NoStamps {
 		return nil
 	}
@@ -143,6 +158,32 @@ func (l *Link) open(ifc *Interface, cfg *LinkConfig) error {
 	}
 	return nil
 }
+
+// mark has the kernel mark what is sent, if it lets us.
+func (l *Link) mark(cfg *LinkConfig) error {
+	set := cfg.setMark
+	if set == nil {
+		set = func(fd int, mark uint32) error {
+			return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
+		}
+	}
+	for _, o := range []*outlet{l.out, l.ip4} {
+		if o == nil {
+			continue
+		}
+		switch err := set(o.conn.FD(), cfg.Mark); {
+		case errors.Is(err, unix.EPERM):
+			l.markRefused = err
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// MarkRefused says why frames do not bear the mark that they were to: EPERM. It is
+// nil if they do, or none was asked for.
+func (l *Link) MarkRefused() error { return l.markRefused }
 
 func (c *LinkConfig) queueBytes() int {
 	size := c.QueueBytes

@@ -109,7 +109,11 @@ type Config struct {
 	Source netip.Addr
 	// Gateway is the next hop, whatever routing says.
 	Gateway netip.Addr
-	// Mark is the mark that routing is asked for (ip-rule(8), fwmark).
+	// Mark is the mark that routing is asked for (ip-rule(8), fwmark), and that
+	// probes bear for the filters of tc(8) and nft(8), as ping's do; 0 is none.
+	// Before Linux 5.17 the latter needs CAP_NET_ADMIN, and without it is left
+	// out (Started.MarkRefused). Requests for next hops bear no mark, as the
+	// kernel's do not.
 	Mark uint32
 	// SrcMAC and DstMAC are the addresses of the frames. Left out they are the
 	// interface's and the next hop's. A SrcMAC that is not the interface's has

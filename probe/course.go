@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/l2"
@@ -76,6 +77,13 @@ func (c *Config) srcMAC(path *l2.Path) frame.MAC {
 		return c.SrcMAC
 	}
 	return path.Owner.MAC
+}
+
+// inVLAN tells whether the frames are of a VLAN: one whose tags all have id 0 states
+// a priority, and to the kernel it is untagged (net/core/dev.c,
+// __netif_receive_skb_core).
+func (c *Config) inVLAN() bool {
+	return slices.ContainsFunc(c.VLANs, func(tag frame.VLAN) bool { return tag.ID() != 0 })
 }
 
 // match is what replies look like. Of one target the kernel tests the addresses

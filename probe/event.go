@@ -9,6 +9,7 @@ import (
 
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 )
@@ -62,6 +63,13 @@ type Started struct {
 	// layer; VLANs are the tags that they bear.
 	SourceMAC frame.MAC
 	VLANs     []frame.VLAN
+	// Joined says how frames to a SourceMAC that is not the interface's are
+	// heard.
+	Joined capture.Joined
+	// Mark is the Config's, MarkRefused why the frames do not bear it: then
+	// only routing goes by it.
+	Mark        uint32
+	MarkRefused error
 	// Neighbor says how the target is asked for, nil if it is pinged. Then the
 	// fields that make an echo mean nothing.
 	Neighbor *Neighbor

@@ -125,13 +125,14 @@ func (p *Pinger) open() error {
 		return err
 	}
 	if p.in, err = capture.Open(p.ifc, capture.Config{
-		Filter: p.filter, Hardware: points.hardware, MAC: p.cfg.SrcMAC,
+		Filter: p.filter, Hardware: points.hardware, MAC: p.cfg.SrcMAC, Groups: p.cfg.groups(),
 	}); err != nil {
 		return err
 	}
 	if p.out, err = l2.OpenLink(p.ifc, &l2.LinkConfig{
 		NoStamps: points.departure == l2.StampUser,
 		Hardware: points.hardware,
+		Mark:     p.cfg.Mark,
 	}); err != nil {
 		return err
 	}
@@ -205,7 +206,7 @@ func (p *Pinger) hearOthers() error {
 		if ifc.NoLink != p.ifc.NoLink {
 			continue // the filter reads other frames
 		}
-		s, err := capture.Open(ifc, capture.Config{Filter: p.filter})
+		s, err := capture.Open(ifc, capture.Config{Filter: p.filter, Groups: p.cfg.groups()})
 		if err != nil {
 			return err
 		}
@@ -223,6 +224,8 @@ func (p *Pinger) describe(targets []*target, points points) {
 	p.started.FilterFallback = p.filter.Fallback()
 	p.started.Timestamps = points.best()
 	p.started.CountedIDs = p.out.CountsIDs()
+	p.started.Joined = p.in.Joined()
+	p.started.Mark, p.started.MarkRefused = p.cfg.Mark, p.out.MarkRefused()
 	p.started.Neighbor = p.cfg.Neighbor
 	for _, t := range targets {
 		started := p.started
@@ -390,7 +393,7 @@ func (p *Pinger) tableConfig() arp.TableConfig {
 // answerFor has somebody answer for the path's source if the host does not: it is
 // not the host's own, or the host knows nothing of the VLAN.
 func (p *Pinger) answerFor(path *l2.Path) error {
-	if !path.ForeignSource && len(p.cfg.VLANs) == 0 || path.Interface.NoLink || path.Interface.Loopback {
+	if !path.ForeignSource && !p.cfg.inVLAN() || path.Interface.NoLink || path.Interface.Loopback {
 		return nil
 	}
 	if p.responders[path.Source] != nil {
@@ -531,7 +534,8 @@ func (p *Pinger) run(ctx context.Context, yield func(Event) bool) error {
 	}
 	if len(e.targets) > 1 {
 		for _, t := range e.targets {
-			if s := e.snapshotOf(t); !yield(Event{Kind: Summary, Time: time.Now(), Address: t.address, Statistics: &s}) {
+			s := e.snapshotOf(t)
+			if !yield(Event{Kind: Summary, Time: time.Now(), Address: t.address, Statistics: &s, More: true}) {
 				return errLeft
 			}
 		}

@@ -278,7 +278,7 @@ func TestEndWhileQueueFull(t *testing.T) {
 				w.deadline += int64(began) * min(w.deadline, 1) // as Run does
 				w.full(began+tt.from, time.Hour, unix.ENOBUFS)
 				if tt.stop != 0 {
-					w.at(began+tt.stop, func() { w.stop(); w.wake() })
+					w.at(began+tt.stop, func() { w.stop(); w.in.wake() })
 				}
 				if len(tt.want) == 0 {
 					w.answer()

@@ -238,7 +238,7 @@ func TestEndOfRun(t *testing.T) {
 			name: "stop", s: settings{timeout: time.Minute},
 			script: func(w *world) {
 				w.answer(ms, none, ms)
-				w.at(2500*ms, func() { w.stop(); w.wake() })
+				w.at(2500*ms, func() { w.stop(); w.in.wake() })
 			},
 			want: []string{"1 replied", "3 replied"},
 			ends: 2500 * ms,
@@ -248,7 +248,7 @@ func TestEndOfRun(t *testing.T) {
 			name: "stop while replies wait for their stamps", s: settings{},
 			script: func(w *world) {
 				w.driver = func(uint64) time.Duration { return 8 * ms }
-				w.at(5*ms, func() { w.stop(); w.wake() })
+				w.at(5*ms, func() { w.stop(); w.in.wake() })
 			},
 			want: []string{"1 replied"},
 			ends: 5 * ms,

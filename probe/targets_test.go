@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -28,14 +27,10 @@ import (
 type crowd struct {
 	t testing.TB
 	*engine
+	in    *inbox
 	base  time.Time
 	hosts []*crowdHost
 	left  []crowdFrame
-
-	mu      sync.Mutex
-	queue   []capture.Frame
-	stamps  []l2.Stamp
-	arrived chan struct{}
 
 	log    map[netip.Addr][]string
 	starts []netip.Addr
@@ -74,7 +69,7 @@ func inCrowd(t *testing.T, n int, cfg Config, deadline time.Duration, f func(c *
 
 func newCrowd(t testing.TB, n int, cfg Config, deadline time.Duration) *crowd {
 	t.Helper()
-	c := &crowd{t: t, base: time.Now(), arrived: make(chan struct{}, 1), log: make(map[netip.Addr][]string)}
+	c := &crowd{t: t, in: newInbox(), base: time.Now(), log: make(map[netip.Addr][]string)}
 	for i := range n {
 		cfg.Targets = append(cfg.Targets, Target{hostAddr(i)})
 	}
@@ -120,9 +115,7 @@ func (c *crowd) index(b []byte) int { return int(b[32])<<8 + int(b[33]) - 1 }
 func (c *crowd) Send(b []byte, id uint32) error {
 	i := c.index(b)
 	c.left = append(c.left, crowdFrame{i, time.Since(c.base)})
-	c.mu.Lock()
-	c.stamps = append(c.stamps, l2.Stamp{ID: id, Point: l2.StampDriver, Time: time.Now().UnixNano()})
-	c.mu.Unlock()
+	c.in.putStamp(l2.Stamp{ID: id, Point: l2.StampDriver, Time: time.Now().UnixNano()})
 	b = bytes.Clone(b)
 	p := parse(b)
 	if h := c.hosts[i]; h.answer != nil {
@@ -135,51 +128,14 @@ func (c *crowd) Send(b []byte, id uint32) error {
 
 func (c *crowd) arrive(after time.Duration, b []byte) {
 	time.AfterFunc(after, func() {
-		c.mu.Lock()
-		c.queue = append(c.queue, capture.Frame{Data: b, Length: len(b), Arrival: time.Now().UnixNano()})
-		c.mu.Unlock()
-		c.wake()
+		c.in.putFrame(capture.Frame{Data: b, Length: len(b), Arrival: time.Now().UnixNano()})
+		c.in.wake()
 	})
 }
 
-func (c *crowd) wake() {
-	select {
-	case c.arrived <- struct{}{}:
-	default:
-	}
-}
-
-func (c *crowd) Receive(frames []capture.Frame) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := copy(frames, c.queue)
-	c.queue = c.queue[n:]
-	return n, nil
-}
-
-func (c *crowd) ReadStamps(stamps []l2.Stamp) (int, bool, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := copy(stamps, c.stamps)
-	c.stamps = c.stamps[n:]
-	return n, n == len(stamps), nil
-}
-
-func (c *crowd) Run(turn func() (time.Duration, bool, bool)) error {
-	for {
-		wait, _, done := turn()
-		c.read()
-		if done {
-			return nil
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-c.arrived:
-		case <-timer.C:
-		}
-		timer.Stop()
-	}
-}
+func (c *crowd) Receive(frames []capture.Frame) (int, error)       { return c.in.Receive(frames) }
+func (c *crowd) ReadStamps(stamps []l2.Stamp) (int, bool, error)   { return c.in.ReadStamps(stamps) }
+func (c *crowd) Run(turn func() (time.Duration, bool, bool)) error { return c.in.loop(turn, c.read) }
 
 func (c *crowd) read() {
 	if !c.events.unread() {
@@ -262,14 +218,14 @@ func TestUnreachableTargetsHoldNothingUp(t *testing.T) {
 						time.AfterFunc(3*time.Second+time.Duration(i)*interval, func() {
 							h.status.Store(int32(arp.Failed))
 							c.look()
-							c.wake()
+							c.in.wake()
 						})
 					case 2: // found late
 						h.status.Store(int32(arp.Pending))
 						time.AfterFunc(1500*time.Millisecond, func() {
 							h.status.Store(int32(arp.Resolved))
 							c.look()
-							c.wake()
+							c.in.wake()
 						})
 					}
 				}

@@ -134,7 +134,7 @@ func TestTell(t *testing.T) {
 			},
 		}, {
 			name: "a stop", s: settings{interval: 20 * ms},
-			script: func(w *world) { w.at(45*ms, func() { w.stop(); w.wake() }) },
+			script: func(w *world) { w.at(45*ms, func() { w.stop(); w.in.wake() }) },
 			want: []batch{
 				{rtt, []string{"1 replied"}},
 				{45 * ms, []string{"2 replied", "3 replied"}},

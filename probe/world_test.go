@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -95,6 +94,7 @@ type world struct {
 	t testing.TB
 	*engine
 	*target
+	in   *inbox
 	base time.Time
 	skew atomic.Int64 // of CLOCK_REALTIME, in nanoseconds
 
@@ -122,11 +122,6 @@ type world struct {
 	pipe      uint64          // MaxOutstanding by iputils' way to count
 	pastStart uint64          // probes before the test began
 	lastID    uint32          // of a stamp
-
-	mu      sync.Mutex
-	queue   []capture.Frame
-	stampsQ []l2.Stamp
-	arrived chan struct{}
 }
 
 // departed is a frame that left.
@@ -142,7 +137,7 @@ func inWorld(t *testing.T, s settings, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
-			t: t, base: time.Now(), arrived: make(chan struct{}, 1), ends: map[uint64]Kind{},
+			t: t, in: newInbox(), base: time.Now(), ends: map[uint64]Kind{},
 			sched:     func(uint64) time.Duration { return toSched },
 			driver:    func(uint64) time.Duration { return toDriver },
 			hardware:  func(uint64) time.Duration { return toNIC },
@@ -207,10 +202,8 @@ func (w *world) stampLater(s l2.Stamp, after time.Duration) {
 		return
 	}
 	time.AfterFunc(after, func() {
-		w.mu.Lock()
-		w.stampsQ = append(w.stampsQ, s)
-		w.mu.Unlock()
-		w.wake()
+		w.in.putStamp(s)
+		w.in.wake()
 	})
 }
 
@@ -228,32 +221,20 @@ func (w *world) arrive(after time.Duration, b []byte, change ...func(*capture.Fr
 			c(&f)
 		}
 		time.AfterFunc(toUser, func() {
-			w.mu.Lock()
-			w.queue = append(w.queue, f)
-			w.mu.Unlock()
-			w.wake()
+			w.in.putFrame(f)
+			w.in.wake()
 		})
 	})
 }
 
 func unstamped(f *capture.Frame) { f.Arrival = 0 }
 
-func (w *world) wake() {
-	select {
-	case w.arrived <- struct{}{}:
-	default:
-	}
-}
-
 func (w *world) Receive(frames []capture.Frame) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := copy(frames, w.queue)
-	w.queue = w.queue[n:]
+	n, err := w.in.Receive(frames)
 	for _, f := range frames[:n] {
 		w.acknowledge(f.Data)
 	}
-	return n, nil
+	return n, err
 }
 
 // acknowledge counts as iputils does (ping.h): of every answer, duplicates and
@@ -278,11 +259,7 @@ func (w *world) acknowledge(b []byte) {
 
 func (w *world) ReadStamps(stamps []l2.Stamp) (int, bool, error) {
 	w.reads++
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := copy(stamps, w.stampsQ)
-	w.stampsQ = w.stampsQ[n:]
-	return n, n == len(stamps), nil
+	return w.in.ReadStamps(stamps)
 }
 
 // Run waits as epoll(7) does: what can be read already ends a wait at once.
@@ -302,7 +279,7 @@ func (w *world) wait(d time.Duration, stamps bool) {
 	defer timer.Stop()
 	for !w.stopped.Load() && !w.readable(stamps) {
 		select {
-		case <-w.arrived:
+		case <-w.in.arrived:
 			continue
 		case <-timer.C:
 		}
@@ -312,9 +289,8 @@ func (w *world) wait(d time.Duration, stamps bool) {
 }
 
 func (w *world) readable(stamps bool) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.queue) > 0 || stamps && len(w.stampsQ) > 0
+	nFrames, nStamps := w.in.unread()
+	return nFrames > 0 || stamps && nStamps > 0
 }
 
 func (w *world) Snapshot() (arp.Neighbor, arp.Status) { return *w.neighbor.Load(), arp.Resolved }

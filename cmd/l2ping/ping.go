@@ -25,17 +25,13 @@ import (
 
 // pingFlags are the flags of the ping.
 type pingFlags struct {
-	source sourceFlags
+	wayFlags
 
 	interval, deadline, timeout duration
 	count, size, ttl, tos, id   uint64
 	pattern                     pattern
 	pmtu                        probe.PMTU
 	dscp                        uint8
-	gateway                     netip.Addr
-	srcMAC, dstMAC              frame.MAC
-	vlans                       []frame.VLAN
-	mark                        uint64
 	targets                     string
 	enough                      uint64
 	broadcast                   bool
@@ -47,7 +43,7 @@ type pingFlags struct {
 	flood, adaptive, spin                                 bool
 	histogram                                             string
 	numeric, quiet, verbose, printTime, outstanding, json bool
-	v4, v6, budget                                        bool
+	budget                                                bool
 }
 
 // newPing is the root command.
@@ -102,15 +98,9 @@ func (f *pingFlags) add(cmd *cobra.Command) {
 	fl.BoolVarP(&f.printTime, "print-time", "D", false, "print the wall clock ahead of each line")
 	fl.BoolVarP(&f.outstanding, "outstanding", "O", false, "tell of a probe without an answer when the next one leaves")
 	fl.BoolVarP(&f.broadcast, "broadcast", "b", false, "allow a broadcast address")
-	fl.BoolVarP(&f.v4, "ipv4", "4", false, "IPv4 alone")
-	fl.BoolVarP(&f.v6, "ipv6", "6", false, "IPv6 alone")
+	f.addWay(cmd)
 	fl.StringVar(&f.targets, "targets", "", "more hosts from this `file`, one a line, # for comments; - is standard input")
 	number(&f.enough, "enough", "x", "with several hosts: exit 0 as soon as so many `hosts` have answered", 1, maxTargets)
-	fl.Var(&parsed[[]frame.VLAN]{value: &f.vlans, parse: parseVLANs}, "vlan", "802.1Q `tags` to send and to want back, outer first: VID[.PCP][,VID[.PCP]]")
-	fl.Var(&parsed[netip.Addr]{value: &f.gateway, parse: parseAddr}, "gateway", "the next hop, whatever routing says: an `address`")
-	fl.Var(&parsed[frame.MAC]{value: &f.dstMAC, parse: parseMAC}, "dst-mac", "the `MAC` that frames go to, in place of the next hop's")
-	fl.Var(&parsed[frame.MAC]{value: &f.srcMAC, parse: parseMAC}, "src-mac", "the `MAC` that frames come from, in place of the interface's")
-	number(&f.mark, "mark", "", "the firewall `mark` that policy routing goes by", 0, math.MaxUint32)
 	fl.Var(&choice[bpf.Mode]{value: &f.filter, parse: bpf.ParseMode, words: "auto, ebpf and classic"}, "filter", "which `filter` to load: auto, ebpf or classic (auto)")
 	fl.Var(&choice[probe.Timestamps]{value: &f.timestamps, parse: probe.ParseTimestamps, words: "auto, hardware, driver, sched and user"}, "timestamps", "which `stamps` to use: auto, hardware, driver, sched or user (auto)")
 	fl.BoolVar(&f.setHardware, "set-hardware-timestamps", false, "have the NIC stamp all frames until the end; needs CAP_NET_ADMIN")
@@ -126,7 +116,11 @@ func (s *sourceFlags) add(cmd *cobra.Command) {
 	fl.StringVarP(&s.name, "interface", "i", "", "`interface` to use (the kernel's choice)")
 	fl.StringVarP(&s.other, "from", "I", "", "the same, or the source `address`, and by it the interface")
 	fl.VarP(&parsed[netip.Addr]{value: &s.source, parse: parseAddr}, "source", "S", "source `address`; one that is not this host's is answered for on the interface")
-	fl.StringVar(&s.netns, "netns", "", "the network `namespace` to work in: a name, a PID or a path")
+	s.addNetns(cmd)
+}
+
+func (s *sourceFlags) addNetns(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.netns, "netns", "", "the network `namespace` to work in: a name, a PID or a path")
 }
 
 // parsePMTU reads ping's -M.
@@ -145,37 +139,28 @@ func parsePMTU(s string) (probe.PMTU, error) {
 // config turns the flags into what probe asks for. It has to be called in the
 // network namespace of the interface.
 func (f *pingFlags) config(cmd *cobra.Command) (probe.Config, error) {
-	ifname, source, err := f.source.resolve()
+	cfg, err := f.wayFlags.config()
 	if err != nil {
 		return probe.Config{}, err
 	}
-	cfg := probe.Config{
-		Interface:   ifname,
-		Source:      source,
-		Gateway:     f.gateway,
-		Mark:        uint32(f.mark),
-		SrcMAC:      f.srcMAC,
-		DstMAC:      f.dstMAC,
-		VLANs:       f.vlans,
-		Count:       f.count,
-		Enough:      int(f.enough),
-		Deadline:    time.Duration(f.deadline),
-		Interval:    time.Duration(f.interval),
-		Timeout:     time.Duration(f.timeout),
-		Pattern:     f.pattern,
-		TTL:         uint8(f.ttl),
-		TOS:         uint8(f.tos),
-		PMTU:        f.pmtu,
-		Broadcast:   f.broadcast,
-		Filter:      f.filter,
-		Timestamps:  f.timestamps,
-		SetHardware: f.setHardware,
-		Flood:       f.flood && f.interval == 0,
-		Adaptive:    f.adaptive && (!f.flood || f.interval != 0),
-		Preload:     int(f.preload),
-		Spin:        f.spin,
-		Sent:        f.json && f.verbose || !f.json && (f.outstanding || f.flood && !f.quiet),
-	}
+	cfg.Count = f.count
+	cfg.Enough = int(f.enough)
+	cfg.Deadline = time.Duration(f.deadline)
+	cfg.Interval = time.Duration(f.interval)
+	cfg.Timeout = time.Duration(f.timeout)
+	cfg.Pattern = f.pattern
+	cfg.TTL = uint8(f.ttl)
+	cfg.TOS = uint8(f.tos)
+	cfg.PMTU = f.pmtu
+	cfg.Broadcast = f.broadcast
+	cfg.Filter = f.filter
+	cfg.Timestamps = f.timestamps
+	cfg.SetHardware = f.setHardware
+	cfg.Flood = f.flood && f.interval == 0
+	cfg.Adaptive = f.adaptive && (!f.flood || f.interval != 0)
+	cfg.Preload = int(f.preload)
+	cfg.Spin = f.spin
+	cfg.Sent = f.json && f.verbose || !f.json && (f.outstanding || f.flood && !f.quiet)
 	if cmd.Flags().Changed("size") {
 		cfg.DataLen = new(int(f.size))
 	}

@@ -18,30 +18,26 @@ import (
 	"testing"
 )
 
-// The JSON as docs and scripts have it: each key with what its value has to be.
+// A schema says of each event which keys it has, and what their values have to be.
 // A key that ends in "!" is always there; the others are absent where they have
-// no value. What is not listed is an error.
-var documented = map[string]map[string]check{
+// no value. What is not listed is an error, and so is a schema that docs/json.md
+// does not tell of (TestSchemaIsDocumented).
+type schema map[string]map[string]check
+
+// documented is the ping's JSON as scripts have it since its first version.
+var documented = schema{
 	"start": {
 		"version!": integer, "interface!": text, "target!": text, "address!": address, "source": address,
-		"source_mac": mac, "next_hop": object(map[string]check{
-			"address!": address, "mac": mac, "resolve_ns": integer,
-			"state": oneOf("reachable", "permanent", "stale", "delay", "probe", "noarp", "failed", "incomplete"),
-			"how!":  oneOf("neighbor table", "arp", "ndp", "override", "none"),
-		}),
+		"source_mac": mac, "next_hop": object(hopKeys),
 		"mtu!": integer, "id!": integer, "size!": integer, "filter!": oneOf("ebpf", "classic"),
 		"timestamps!": oneOf("hardware", "driver", "sched", "user"), "cookie_bytes!": integer,
 	},
 	"sent": {"address!": address, "seq!": positive},
 	"reply": {
 		"address!": address, "seq!": positive, "state": oneOf("replied", "late", "duplicate", "reordered"),
-		"from!": address, "from_mac": mac, "ttl": integer, "tos": integer, "vlan": integer, "bytes": positive,
+		"from!": address, "from_mac": mac, "ttl!": integer, "tos!": integer, "vlan": positive, "bytes!": positive,
 		"rtt_ns!": positive, "rtt_source!": oneOf("hardware", "driver", "sched", "user"),
-		"budget": object(map[string]check{
-			"send_ns": integer, "queue_ns": integer, "wire_ns": positive, "receive_ns": integer,
-			"nic_ns": integer, // came since
-		}),
-		"corrupted": yes,
+		"budget": object(budgetKeys), "corrupted": yes,
 	},
 	"error": {
 		"address!": address, "seq!": positive, "from": address, "icmp_type": positive, "icmp_code": integer,
@@ -52,47 +48,80 @@ var documented = map[string]map[string]check{
 		"address": address, "sent!": integer, "received!": integer, "lost!": integer, "late!": integer,
 		"duplicates!": integer, "reordered!": integer, "errors!": integer, "corrupted!": integer,
 		"rejected": integer, "loss_ratio": ratio, "duration_ns!": integer,
-		"rtt_ns": object(map[string]check{
-			"min!": positive, "mean!": positive, "max!": positive, "stddev!": integer,
-			"p50!": positive, "p90!": positive, "p99!": positive, "p999!": positive,
-			"p9999!": positive, // came since
-		}),
-		"jitter_ns": integer,
-		"budget_ns": object(map[string]check{
-			"send": integer, "queue": integer, "wire": positive, "receive": integer,
-			"nic": integer, // came since
-		}),
-		"stamps!": object(map[string]check{
-			"hardware!": integer, "driver!": integer, "sched!": integer, "user!": integer,
-		}),
-		"timer_error_ns": object(map[string]check{"p50!": integer, "p99!": integer}),
-		"kernel_drops!":  integer, "events_dropped!": integer,
+		"rtt_ns": object(rttKeys), "jitter_ns": integer, "budget_ns": object(medianKeys), "stamps!": object(stampKeys),
+		"timer_error_ns": object(timerKeys), "kernel_drops!": integer, "events_dropped!": integer,
 	},
 }
 
+// What the objects within have.
+var (
+	hopKeys = map[string]check{
+		"address!": address, "mac": mac, "resolve_ns": integer,
+		"state": oneOf("reachable", "permanent", "stale", "delay", "probe", "noarp", "failed", "incomplete"),
+		"how!":  oneOf("neighbor table", "arp", "ndp", "override", "none"),
+	}
+	budgetKeys = map[string]check{
+		"send_ns": integer, "queue_ns": integer, "wire_ns": positive, "receive_ns": integer,
+		"nic_ns": integer, // came since
+	}
+	rttKeys = map[string]check{
+		"min!": positive, "mean!": positive, "max!": positive, "stddev!": integer,
+		"p50!": positive, "p90!": positive, "p99!": positive, "p999!": positive,
+		"p9999!": positive, // came since
+	}
+	medianKeys = map[string]check{
+		"send": integer, "queue": integer, "wire": positive, "receive": integer,
+		"nic": integer, // came since
+	}
+	stampKeys = map[string]check{"hardware!": integer, "driver!": integer, "sched!": integer, "user!": integer}
+	timerKeys = map[string]check{"p50!": integer, "p99!": integer}
+
+	// objects are those by the keys that have them.
+	objects = schema{
+		"next_hop": hopKeys, "budget": budgetKeys, "rtt_ns": rttKeys, "budget_ns": medianKeys, "stamps": stampKeys,
+		"timer_error_ns": timerKeys,
+	}
+)
+
 // additions are keys and events that came since; readers ignore those they do not
 // know.
-var additions = map[string]map[string]check{
+var additions = schema{
 	"start": {
 		"filter_reason": text, "timestamps_reason": text, "owner": text,
-		"vlan": integer, "vlan_priority": positive, "inner_vlan": integer, "inner_vlan_priority": positive,
+		"vlan": positive, "vlan_priority": positive, "inner_vlan": positive, "inner_vlan_priority": positive,
+		"source_mac_heard": oneOf("unicast", "promiscuous"), "mark": positive, "mark_reason": text,
 	},
 	"reply": {
 		"truncated": yes, "wrong_byte": integer, "clock_stepped": yes, "other_member": yes,
-		"vlan_priority": positive, "inner_vlan": integer, "inner_vlan_priority": positive,
-		"broadcast": yes, "router": yes, "solicited": yes, "override": yes, "also_for": address,
+		"vlan_priority": positive, "inner_vlan": positive, "inner_vlan_priority": positive,
 	},
 	"error": {"reason": text, "late": yes},
 	"change": {
 		"address!": address, "what!": oneOf("neighbor", "path"), "next_hop": address, "mac": mac, "old_mac": mac,
 		"source": address, "mtu": positive, "reason": text,
 	},
-	"conflict": {"address!": address, "macs!": macs},
 	"summary": {
-		"targets": positive, "answered": integer, "more_replies": positive, "other_member": positive, "conflicts": positive,
+		"targets": positive, "answered": integer, "more_replies": positive, "other_member": positive,
 		"late_errors!": integer, "skipped!": integer, "send_retries!": integer,
 		"pdv_ns": integer, "stamps_lost!": integer, "clock_steps!": integer,
 	},
+}
+
+// pingSchema is what the ping writes.
+var pingSchema = documented.with(additions)
+
+// with is the schema with more events, and more keys of those that it has.
+func (s schema) with(more schema) schema {
+	all := make(schema)
+	for _, part := range []schema{s, more} {
+		for event, keys := range part {
+			if all[event] == nil {
+				all[event] = make(map[string]check)
+			}
+			maps.Copy(all[event], keys)
+		}
+	}
+	return all
 }
 
 // A check says what is wrong with a value.
@@ -214,9 +243,11 @@ func yes(value any) error {
 
 var moment = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$`)
 
-// decodeEvent decodes a line of the command's JSON and checks it against the
-// schema.
-func decodeEvent(line string) (map[string]any, error) {
+// decodeEvent decodes a line of the ping's JSON and checks it against its schema.
+func decodeEvent(line string) (map[string]any, error) { return pingSchema.decode(line) }
+
+// decode decodes a line of JSON and checks it.
+func (s schema) decode(line string) (map[string]any, error) {
 	d := json.NewDecoder(strings.NewReader(line))
 	d.UseNumber()
 	var e map[string]any
@@ -226,20 +257,19 @@ func decodeEvent(line string) (map[string]any, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, fmt.Errorf("more than one object in %s", line)
 	}
-	if err := checkEvent(e); err != nil {
+	if err := s.check(e); err != nil {
 		return nil, fmt.Errorf("%w in %s", err, line)
 	}
 	return e, nil
 }
 
-func checkEvent(e map[string]any) error {
+// check checks an event.
+func (s schema) check(e map[string]any) error {
 	name, _ := e["event"].(string)
-	if documented[name] == nil && additions[name] == nil {
+	if s[name] == nil {
 		return fmt.Errorf("no event %q", name)
 	}
-	keys := make(map[string]check)
-	maps.Copy(keys, documented[name])
-	maps.Copy(keys, additions[name])
+	keys := maps.Clone(s[name])
 	keys["event!"] = text
 	keys["time!"] = func(value any) error {
 		if s, ok := value.(string); !ok || !moment.MatchString(s) {
@@ -250,6 +280,11 @@ func checkEvent(e map[string]any) error {
 	if err := checkKeys(e, keys); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	return checkTogether(name, e)
+}
+
+// checkTogether checks which keys of an event go with which.
+func checkTogether(name string, e map[string]any) error {
 	together := func(keys ...string) (some bool, err error) {
 		for i, key := range keys {
 			_, there := e[key]
@@ -261,13 +296,12 @@ func checkEvent(e map[string]any) error {
 		return some, nil
 	}
 	has := func(key string) bool { _, ok := e[key]; return ok }
-	var network, neighbor, path, overAll, echo bool
-	var errs [5]error
+	var network, neighbor, path, overAll bool
+	var errs [4]error
 	network, errs[0] = together("from", "icmp_type", "icmp_code")
 	neighbor, errs[1] = together("mac", "old_mac")
 	path, errs[2] = together("source", "mtu")
 	overAll, errs[3] = together("targets", "answered")
-	echo, errs[4] = together("ttl", "tos", "bytes")
 	switch name {
 	// An error is the network's, with its type, or this host's, with a reason.
 	case "error":
@@ -282,26 +316,24 @@ func checkEvent(e map[string]any) error {
 			return fmt.Errorf("change: what?")
 		}
 	case "summary":
-		if errs[3] != nil || overAll == has("address") {
+		if errs[3] != nil || overAll == (has("address") || has("mac")) {
 			return fmt.Errorf("summary: of one, or of all: %w", errors.Join(errs[3]))
-		}
-	case "reply":
-		if errs[4] != nil || echo && (has("broadcast") || has("solicited")) {
-			return fmt.Errorf("reply: neither an echo nor a neighbor's: %w", errors.Join(errs[4]))
 		}
 	}
 	return nil
 }
 
-// decodeEvents decodes a whole run: of each target start comes first, with the
-// version, and summary last; of several targets a summary over all ends it.
-func decodeEvents(out string) ([]map[string]any, error) {
+// decodeEvents decodes a whole run of the ping.
+func decodeEvents(out string) ([]map[string]any, error) { return pingSchema.decodeRun(out) }
+
+// decodeLines decodes all lines, of which the first has the version.
+func (s schema) decodeLines(out string) ([]map[string]any, error) {
 	var events []map[string]any
 	for line := range strings.Lines(out) {
 		if !strings.HasSuffix(line, "\n") {
 			return nil, fmt.Errorf("no newline behind %q", line)
 		}
-		e, err := decodeEvent(line)
+		e, err := s.decode(line)
 		if err != nil {
 			return nil, err
 		}
@@ -309,6 +341,16 @@ func decodeEvents(out string) ([]map[string]any, error) {
 	}
 	if len(events) == 0 || events[0]["version"] != json.Number("1") {
 		return nil, fmt.Errorf("no start, or of another version:\n%s", out)
+	}
+	return events, nil
+}
+
+// decodeRun decodes a whole run: of each target start comes first, with the
+// version, and summary last; of several targets a summary over all ends it.
+func (s schema) decodeRun(out string) ([]map[string]any, error) {
+	events, err := s.decodeLines(out)
+	if err != nil {
+		return nil, err
 	}
 	last := events[len(events)-1]
 	of := make(map[any][]map[string]any)

@@ -15,20 +15,21 @@ import (
 )
 
 func newStamps(e *env) *cobra.Command {
-	var ifname string
+	f := &sourceFlags{}
 	cmd := &cobra.Command{
 		Use:   "stamps -i IFACE",
 		Short: "Tell what an interface can stamp, and how true that makes its times",
 		Long: `Tell which stamps the interface's driver and NIC can give to departing and arriving
 frames, what the NIC is set to, how long it may hold frames back, and what all that
 means for the times that l2ping reports. Sends nothing, changes nothing and needs no
-capability.`,
+capability, unless --netns does.`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error { return e.stamps(ifname) },
+		RunE: func(*cobra.Command, []string) error { return f.inNetns(func() error { return e.stamps(f.name) }) },
 	}
 	cmd.DisableFlagsInUseLine = true
 	cmd.Flags().SortFlags = false
-	cmd.Flags().StringVarP(&ifname, "interface", "i", "", "`interface` to tell about")
+	cmd.Flags().StringVarP(&f.name, "interface", "i", "", "`interface` to tell about")
+	f.addNetns(cmd)
 	cmd.Flags().BoolP("help", "h", false, "print this")
 	return cmd
 }

@@ -5,11 +5,13 @@ package render
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
 )
 
 // Via says in a line where frames go, and how that is known: what -v and
@@ -62,8 +64,28 @@ func silence(a netip.Addr) string {
 	return "no ARP reply"
 }
 
-// Asked says what of a decision was asked for by name.
-type Asked struct{ Interface, Source bool }
+// Asked says what of a decision was asked for by name. Zone says that the target
+// names the interface.
+type Asked struct {
+	Interface, Zone, Source bool
+	SourceMAC               frame.MAC    // zero: the interface's own
+	VLANs                   []frame.VLAN // tags of our own, outer first
+}
+
+// inVLAN tells whether frames with these tags are of a VLAN: a tag with id 0 is a
+// priority alone.
+func inVLAN(tags []frame.VLAN) bool {
+	return slices.ContainsFunc(tags, func(tag frame.VLAN) bool { return tag.ID() != 0 })
+}
+
+// tags are the VLANs as --vlan has them.
+func (a *Asked) tags() string {
+	names := make([]string, len(a.VLANs))
+	for i, tag := range a.VLANs {
+		names[i] = tag.String()
+	}
+	return strings.Join(names, ",")
+}
 
 // Route is the whole decision, a line a fact, each with its reason.
 func Route(d *arp.Decision, target string, asked Asked) string {
@@ -84,8 +106,14 @@ func Route(d *arp.Decision, target string, asked Asked) string {
 			why, whence = "the kernel routes the target by it", "as asked; not this host's own: l2ping answers for it"
 		}
 	}
-	if asked.Interface {
+	switch {
+	case asked.Interface:
 		why = "as asked"
+	case asked.Zone:
+		why = "the target's zone"
+	}
+	if inVLAN(asked.VLANs) && p.NeedsNeighbor() && !p.ForeignSource {
+		whence += "; l2ping answers for it there"
 	}
 	if p.Asked != nil {
 		why = fmt.Sprintf("the route of VRF %s names this member", p.Asked.Name)
@@ -98,6 +126,12 @@ func Route(d *arp.Decision, target string, asked Asked) string {
 	if p.Owner.Index != p.Interface.Index {
 		line("owner", p.Owner.Name, fmt.Sprintf("%s is a part of this %s: its addresses, routes and neighbors apply, mac %s",
 			p.Interface.Name, p.Owner.Kind, p.Owner.MAC))
+	}
+	if len(asked.VLANs) > 0 {
+		line("vlan", asked.tags(), "tags of our own, as asked")
+	}
+	if !asked.SourceMAC.IsZero() {
+		line("source mac", asked.SourceMAC.String(), "as asked")
 	}
 	line("source", p.Source.String(), whence)
 	switch {
@@ -126,11 +160,13 @@ func Route(d *arp.Decision, target string, asked Asked) string {
 	case !p.NeedsNeighbor() && n.How != arp.HowOverride:
 		line("mac", n.MAC.String(), noNeighbor(p))
 	case n.Known():
-		line("mac", n.MAC.String(), how(n))
+		line("mac", n.MAC.String(), how(n, asked))
 	default:
-		line("mac", "unknown", how(n))
+		line("mac", "unknown", how(n, asked))
 	}
-	switch {
+	switch left := p.Interface.MaxPacket(asked.VLANs...); {
+	case left < p.MTU:
+		line("mtu", fmt.Sprint(left), "what the tags leave of it")
 	case p.LearntMTU == p.MTU && p.MTU < p.Interface.MTU:
 		line("mtu", fmt.Sprint(p.MTU), "learnt from a router on the way")
 	case p.MTU != p.Interface.MTU:
@@ -140,7 +176,7 @@ func Route(d *arp.Decision, target string, asked Asked) string {
 }
 
 // how says how the MAC is known, or what was done to learn it.
-func how(n arp.Neighbor) string {
+func how(n arp.Neighbor, asked Asked) string {
 	switch {
 	case n.How == arp.HowTable:
 		return fmt.Sprintf("in the kernel's neighbor table, %s", n.State)
@@ -148,17 +184,20 @@ func how(n arp.Neighbor) string {
 		return "as asked"
 	}
 	was := "the neighbor table has no entry"
-	if n.State != 0 {
+	switch {
+	case inVLAN(asked.VLANs):
+		was = "the neighbor table knows nothing of that VLAN"
+	case n.State != 0:
 		was = fmt.Sprintf("the neighbor table says %s", n.State)
 	}
 	if !n.Known() {
 		return was + "; " + silence(n.Addr)
 	}
-	asked := "ARP"
+	by := "ARP"
 	if n.How == arp.HowNDP {
-		asked = "a neighbor solicitation"
+		by = "a neighbor solicitation"
 	}
-	return fmt.Sprintf("%s; answered %s in %s ms", was, asked, ms(n.Took))
+	return fmt.Sprintf("%s; answered %s in %s ms", was, by, ms(n.Took))
 }
 
 // route names a route and its table.

@@ -79,6 +79,7 @@ func TestVia(t *testing.T) {
 }
 
 func TestRoute(t *testing.T) {
+	tags := []frame.VLAN{{Type: frame.EtherTypeQinQ, TCI: 3<<13 | 200}, {Type: frame.EtherTypeVLAN, TCI: 100}}
 	for _, tt := range []struct {
 		name   string
 		change func(*l2.Path, *arp.Neighbor)
@@ -216,6 +217,59 @@ interface  lo                 as asked; device, mac 00:00:00:00:00:00, mtu 65536
 source     192.0.2.7          the kernel's choice for this route
 next hop   192.0.2.1          the target itself, an address of this host
 mac        none               loopback
+`},
+		{"a VLAN by tags of our own", func(_ *l2.Path, n *arp.Neighbor) {
+			n.State = gone // of another network
+		}, "192.0.2.1", Asked{Interface: true, VLANs: tags}, `
+target     192.0.2.1
+interface  eth0               as asked; veth, mac 02:00:5e:00:53:07, mtu 1500
+vlan       200.3,100          tags of our own, as asked
+source     192.0.2.7          the kernel's choice for this route; l2ping answers for it there
+next hop   192.0.2.1          the target itself: 192.0.2.0/24 is on-link
+mac        02:00:5e:00:53:01  the neighbor table knows nothing of that VLAN; answered ARP in 0.412 ms
+mtu        1492               what the tags leave of it
+`},
+		{"a VLAN and a source that is not the host's", func(p *l2.Path, n *arp.Neighbor) {
+			p.ForeignSource = true
+			*n = arp.Neighbor{Addr: far}
+		}, "192.0.2.1", Asked{Interface: true, Source: true, VLANs: tags[1:]}, `
+target     192.0.2.1
+interface  eth0               as asked; veth, mac 02:00:5e:00:53:07, mtu 1500
+vlan       100                tags of our own, as asked
+source     192.0.2.7          as asked; not this host's own: l2ping answers for it
+next hop   192.0.2.1          the target itself: 192.0.2.0/24 is on-link
+mac        unknown            the neighbor table knows nothing of that VLAN; no ARP reply
+`},
+		{"a priority alone, which is no VLAN", func(p *l2.Path, n *arp.Neighbor) {
+			p.MTU, p.RouteMTU = 1400, 1400
+			n.How, n.State = arp.HowTable, reachable
+		}, "192.0.2.1", Asked{Interface: true, VLANs: []frame.VLAN{{Type: frame.EtherTypeVLAN, TCI: 5 << 13}}}, `
+target     192.0.2.1
+interface  eth0               as asked; veth, mac 02:00:5e:00:53:07, mtu 1500
+vlan       0.5                tags of our own, as asked
+source     192.0.2.7          the kernel's choice for this route
+next hop   192.0.2.1          the target itself: 192.0.2.0/24 is on-link
+mac        02:00:5e:00:53:01  in the kernel's neighbor table, reachable
+mtu        1400               the route's
+`},
+		{"a MAC to send from", func(*l2.Path, *arp.Neighbor) {}, "192.0.2.1", Asked{Interface: true, SourceMAC: farMAC}, `
+target     192.0.2.1
+interface  eth0               as asked; veth, mac 02:00:5e:00:53:07, mtu 1500
+source mac 02:00:5e:00:53:01  as asked
+source     192.0.2.7          the kernel's choice for this route
+next hop   192.0.2.1          the target itself: 192.0.2.0/24 is on-link
+mac        02:00:5e:00:53:01  the neighbor table has no entry; answered ARP in 0.412 ms
+`},
+		{"the target's zone", func(p *l2.Path, n *arp.Neighbor) {
+			p.Destination, p.NextHop, p.Source = six, six, netip.MustParseAddr("2001:db8::7")
+			p.Route = netip.MustParsePrefix("2001:db8::/64")
+			n.Addr, n.How = six, arp.HowNDP
+		}, "six.example", Asked{Zone: true, Source: true}, `
+target     2001:db8::1        six.example
+interface  eth0               the target's zone; veth, mac 02:00:5e:00:53:07, mtu 1500
+source     2001:db8::7        as asked
+next hop   2001:db8::1        the target itself: 2001:db8::/64 is on-link
+mac        02:00:5e:00:53:01  the neighbor table has no entry; answered a neighbor solicitation in 0.412 ms
 `},
 		{"nobody there", func(_ *l2.Path, n *arp.Neighbor) {
 			*n = arp.Neighbor{Addr: far, State: gone, Took: time.Microsecond}

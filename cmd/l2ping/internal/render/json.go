@@ -11,6 +11,7 @@ import (
 
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 	"github.com/l2ping/l2ping/probe"
@@ -106,20 +107,12 @@ func (l *line) head(event string, e *probe.Event) {
 func (j *JSON) start(e *probe.Event) {
 	l, s := &j.line, e.Start
 	p, n := s.Decision.Path, s.Decision.Neighbor
-	l.text("interface", p.Interface.Name)
-	if p.Owner.Index != p.Interface.Index {
-		l.text("owner", p.Owner.Name)
-	}
+	l.link(p)
 	l.text("target", j.target(e.Address))
 	if p.Source.IsValid() {
 		l.address("source", p.Source)
 	}
-	if !s.SourceMAC.IsZero() {
-		l.mac("source_mac", s.SourceMAC)
-	}
-	if len(s.VLANs) > 0 {
-		l.vlans(s.VLANs)
-	}
+	l.sender(s)
 	if n.Addr.IsValid() { // there is a path
 		l.nextHop(&n)
 	}
@@ -130,6 +123,39 @@ func (j *JSON) start(e *probe.Event) {
 		l.uint("id", uint64(s.ID))
 		l.int("size", s.DataLen)
 	}
+	l.means(s)
+	if s.Neighbor == nil {
+		l.int("cookie_bytes", s.CookieBytes)
+	}
+}
+
+// link is what frames leave by.
+func (l *line) link(p *l2.Path) {
+	l.text("interface", p.Interface.Name)
+	if p.Owner.Index != p.Interface.Index {
+		l.text("owner", p.Owner.Name)
+	}
+}
+
+// sender is whose frames they are, and what they bear.
+func (l *line) sender(s *probe.Started) {
+	if !s.SourceMAC.IsZero() {
+		l.mac("source_mac", s.SourceMAC)
+	}
+	if s.Joined != capture.JoinedNone {
+		l.word("source_mac_heard", s.Joined.String())
+	}
+	if s.Mark != 0 {
+		l.uint("mark", uint64(s.Mark))
+		if s.MarkRefused != nil {
+			l.text("mark_reason", markReason(s))
+		}
+	}
+	l.vlans(s.VLANs)
+}
+
+// means are the filter and the stamps.
+func (l *line) means(s *probe.Started) {
 	l.word("filter", s.Filter.String())
 	if s.Filter == bpf.Classic && s.FilterFallback != nil {
 		l.text("filter_reason", s.FilterFallback.Error())
@@ -137,9 +163,6 @@ func (j *JSON) start(e *probe.Event) {
 	l.word("timestamps", s.Timestamps.String())
 	if why := timestampsReason(s); why != "" {
 		l.text("timestamps_reason", why)
-	}
-	if s.Neighbor == nil {
-		l.int("cookie_bytes", s.CookieBytes)
 	}
 }
 
@@ -181,7 +204,7 @@ func (l *line) reply(e *probe.Event) {
 		l.uint("ttl", uint64(r.TTL))
 		l.uint("tos", uint64(r.TOS))
 	} else {
-		l.answer(r.Answer)
+		l.answer(r.Answer, e.Address.Zone())
 	}
 	l.vlans(r.VLANs.All())
 	if r.Answer == nil {
@@ -221,7 +244,13 @@ func (l *line) vlans(tags []frame.VLAN) {
 }
 
 // answer is what a neighbor says.
-func (l *line) answer(a *probe.Answer) {
+func (l *line) answer(a *probe.Answer, zone string) {
+	if a.Claim != probe.ClaimNone {
+		l.word("claim", a.Claim.String())
+	}
+	if a.For.IsValid() {
+		l.address("for", zoned(a.For, zone))
+	}
 	for _, flag := range [...]struct {
 		name string
 		set  bool
@@ -313,6 +342,9 @@ func (l *line) summary(s *probe.Statistics) {
 	}
 	if s.BroadcastReplies > 0 {
 		l.uint("broadcast_replies", s.BroadcastReplies)
+	}
+	if s.RequestReplies > 0 {
+		l.uint("request_replies", s.RequestReplies)
 	}
 	l.uint("reordered", s.Reordered)
 	l.uint("errors", s.Errors)

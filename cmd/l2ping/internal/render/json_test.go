@@ -8,12 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 	"github.com/l2ping/l2ping/probe"
@@ -27,6 +31,11 @@ func TestJSON(t *testing.T) {
 	without.Start.Timestamps, without.Start.CookieBytes, without.Start.DataLen = l2.StampSched, 0, 0
 	fromTable := started()
 	fromTable.Start.Decision.Neighbor.How, fromTable.Start.Decision.Neighbor.State = arp.HowTable, 0x02
+	marked := started()
+	marked.Start.Joined, marked.Start.Mark = capture.JoinedUnicast, 5
+	unmarked := started()
+	unmarked.Start.Joined, unmarked.Start.Mark = capture.JoinedPromiscuous, 1<<32-1
+	unmarked.Start.MarkRefused = os.NewSyscallError("setsockopt", unix.EPERM)
 	broadcast := started()
 	broadcast.Start.Decision.Neighbor = arp.Neighbor{Addr: far, MAC: frame.Broadcast}
 
@@ -40,6 +49,8 @@ func TestJSON(t *testing.T) {
 		{without, `{"event":"start",` + moment + `,"version":1,"address":"192.0.2.1","interface":"eth0","target":"far.example","source":"192.0.2.7","source_mac":"02:00:5e:00:53:07","next_hop":{"address":"192.0.2.1","state":"failed","how":"none"},"mtu":1500,"id":4660,"size":0,"filter":"classic","filter_reason":"loading eBPF: no","timestamps":"sched","cookie_bytes":0}`},
 		{fromTable, `{"event":"start",` + moment + `,"version":1,"address":"192.0.2.1","interface":"eth0","target":"far.example","source":"192.0.2.7","source_mac":"02:00:5e:00:53:07","next_hop":{"address":"192.0.2.1","mac":"02:00:5e:00:53:01","state":"reachable","how":"neighbor table","resolve_ns":412000},"mtu":1500,"id":4660,"size":56,"filter":"ebpf","timestamps":"driver","cookie_bytes":8}`},
 		{broadcast, `{"event":"start",` + moment + `,"version":1,"address":"192.0.2.1","interface":"eth0","target":"far.example","source":"192.0.2.7","source_mac":"02:00:5e:00:53:07","next_hop":{"address":"192.0.2.1","mac":"ff:ff:ff:ff:ff:ff","how":"none"},"mtu":1500,"id":4660,"size":56,"filter":"ebpf","timestamps":"driver","cookie_bytes":8}`},
+		{marked, `{"event":"start",` + moment + `,"version":1,"address":"192.0.2.1","interface":"eth0","target":"far.example","source":"192.0.2.7","source_mac":"02:00:5e:00:53:07","source_mac_heard":"unicast","mark":5,"next_hop":{"address":"192.0.2.1","mac":"02:00:5e:00:53:01","how":"arp","resolve_ns":412000},"mtu":1500,"id":4660,"size":56,"filter":"ebpf","timestamps":"driver","cookie_bytes":8}`},
+		{unmarked, `{"event":"start",` + moment + `,"version":1,"address":"192.0.2.1","interface":"eth0","target":"far.example","source":"192.0.2.7","source_mac":"02:00:5e:00:53:07","source_mac_heard":"promiscuous","mark":4294967295,"mark_reason":"before Linux 5.17 needs CAP_NET_ADMIN","next_hop":{"address":"192.0.2.1","mac":"02:00:5e:00:53:01","how":"arp","resolve_ns":412000},"mtu":1500,"id":4660,"size":56,"filter":"ebpf","timestamps":"driver","cookie_bytes":8}`},
 		{&probe.Event{Kind: probe.Sent, Time: at, Address: far, Seq: 65537}, `{"event":"sent",` + moment + `,"address":"192.0.2.1","seq":65537}`},
 		{&probe.Event{Kind: probe.Lost, Time: at, Address: far, Seq: 2}, `{"event":"lost",` + moment + `,"address":"192.0.2.1","seq":2}`},
 		{replied(1), `{"event":"reply",` + moment + `,"address":"192.0.2.1","seq":1,"state":"replied","from":"192.0.2.1","from_mac":"02:00:5e:00:53:01","ttl":64,"tos":0,"bytes":64,"rtt_ns":11000,"rtt_source":"driver","budget":{"send_ns":6100,"queue_ns":2000,"wire_ns":11000,"receive_ns":9260}}`},

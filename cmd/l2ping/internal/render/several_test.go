@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/l2ping/l2ping/arp"
+	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 	"github.com/l2ping/l2ping/probe"
@@ -133,8 +137,25 @@ func TestVerboseOurs(t *testing.T) {
 		{func(*probe.Started) {}, ""},
 		{func(s *probe.Started) { s.SourceMAC = farMAC }, "frames from 02:00:5e:00:53:01\n"},
 		{
+			func(s *probe.Started) { s.SourceMAC, s.Joined = farMAC, capture.JoinedUnicast },
+			"frames from 02:00:5e:00:53:01, which eth0 listens for too\n",
+		},
+		{
+			func(s *probe.Started) { s.SourceMAC, s.Joined = farMAC, capture.JoinedPromiscuous },
+			"frames from 02:00:5e:00:53:01, for which eth0 listens to everything (promiscuous)\n",
+		},
+		{func(s *probe.Started) { s.Mark = 5 }, "mark 0x5\n"},
+		{
+			func(s *probe.Started) { s.Mark, s.MarkRefused = 5, os.NewSyscallError("setsockopt", unix.EPERM) },
+			"mark 0x5 for routing alone, not on the frames (before Linux 5.17 needs CAP_NET_ADMIN)\n",
+		},
+		{
 			func(s *probe.Started) { s.VLANs = []frame.VLAN{{Type: frame.EtherTypeQinQ, TCI: 200}, tagged} },
 			"vlan 200,100.3; l2ping answers for 192.0.2.7 there\n",
+		},
+		{ // a priority alone: the kernel answers
+			func(s *probe.Started) { s.VLANs = []frame.VLAN{{Type: frame.EtherTypeVLAN, TCI: 5 << 13}} },
+			"vlan 0.5\n",
 		},
 		{
 			func(s *probe.Started) { s.Decision.Path.ForeignSource = true },

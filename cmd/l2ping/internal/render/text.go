@@ -14,8 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/probe"
 )
@@ -242,7 +245,10 @@ func (t *Text) ours(s *probe.Started) {
 		facts = append(facts, "vlan "+strings.Join(tags, ","))
 	}
 	if !s.SourceMAC.IsZero() && s.SourceMAC != p.Owner.MAC {
-		facts = append(facts, "frames from "+s.SourceMAC.String())
+		facts = append(facts, "frames from "+s.SourceMAC.String()+heard(s))
+	}
+	if s.Mark != 0 {
+		facts = append(facts, marked(s))
 	}
 	if p.Owner.Index != p.Interface.Index {
 		facts = append(facts, fmt.Sprintf("%s is a part of %s, whose address and MAC these are", p.Interface.Name, p.Owner.Name))
@@ -254,13 +260,40 @@ func (t *Text) ours(s *probe.Started) {
 		switch {
 		case p.ForeignSource:
 			facts = append(facts, fmt.Sprintf("%s is not this host's own: l2ping answers for it", p.Source))
-		case len(s.VLANs) > 0:
+		case inVLAN(s.VLANs):
 			facts = append(facts, fmt.Sprintf("l2ping answers for %s there", p.Source))
 		}
 	}
 	if facts != nil {
 		t.printf("%s\n", strings.Join(facts, "; "))
 	}
+}
+
+// heard says how what is sent to another MAC than the interface's comes in.
+func heard(s *probe.Started) string {
+	switch name := s.Decision.Path.Interface.Name; s.Joined {
+	case capture.JoinedUnicast:
+		return fmt.Sprintf(", which %s listens for too", name)
+	case capture.JoinedPromiscuous:
+		return fmt.Sprintf(", for which %s listens to everything (promiscuous)", name)
+	}
+	return ""
+}
+
+// marked tells of the mark, and who goes by it.
+func marked(s *probe.Started) string {
+	if s.MarkRefused != nil {
+		return fmt.Sprintf("mark %#x for routing alone, not on the frames (%s)", s.Mark, markReason(s))
+	}
+	return fmt.Sprintf("mark %#x", s.Mark)
+}
+
+// markReason says why frames do not bear the mark.
+func markReason(s *probe.Started) string {
+	if errors.Is(s.MarkRefused, unix.EPERM) {
+		return "before Linux 5.17 needs CAP_NET_ADMIN"
+	}
+	return s.MarkRefused.Error()
 }
 
 // of says which of several hosts something is about.
