@@ -26,7 +26,7 @@ import (
 )
 
 // patience bounds the wait for what has to come.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 const echoID = 0xbe0f
 

@@ -289,7 +289,8 @@ func TestPingErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := events(t, pinger(t, routed.Near, Config{Targets: Hosts(dst.Addr().Next()), Deadline: patience}))
-		if len(all) != 3 || all[1].Failure.Type != frame.ICMPDestinationUnreachable || all[1].Failure.Code != 13 {
+		// The first error ends it; a slow host has sent another probe until then.
+		if len(all) < 3 || all[1].Failure.Type != frame.ICMPDestinationUnreachable || all[1].Failure.Code != 13 {
 			t.Errorf("events are %+v", all)
 		}
 	})

@@ -290,7 +290,7 @@ func (s *suite) write(file string, image *Image) error {
 		a.Symlink("bin/"+applet, "/"+InitName)
 	}
 	a.Tree("src", s.root, func(d fs.DirEntry) bool { return d.Name() == ".git" || d.Name() == "bin" })
-	plan := Plan{Steps: s.steps, Abreast: 2}
+	plan := Plan{Steps: s.steps}
 	for _, m := range image.Modules {
 		name := "modules/" + m.Name + ".ko"
 		a.File(name, 0o644, m.Data)

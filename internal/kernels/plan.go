@@ -16,9 +16,7 @@ const (
 // A Plan is what the guest does.
 type Plan struct {
 	Modules []string // files, loaded in this order
-	Steps   []Step
-	// Abreast is how many steps run at once, in their order.
-	Abreast int
+	Steps   []Step   // run one after the other: they share queues of the kernel
 }
 
 // A Step is one program that the guest runs as root.

@@ -81,20 +81,9 @@ func run(p *port) error {
 	if err := prepare(plan.Modules); err != nil {
 		return err
 	}
-	steps := make(chan kernels.Step)
-	var workers sync.WaitGroup
-	for range max(1, plan.Abreast) {
-		workers.Go(func() {
-			for step := range steps {
-				p.take(step)
-			}
-		})
-	}
 	for _, step := range plan.Steps {
-		steps <- step
+		p.take(step)
 	}
-	close(steps)
-	workers.Wait()
 	return nil
 }
 
