@@ -51,8 +51,9 @@ func openRingIn(t testing.TB, n *lab.Namespace, ifname string, cfg RingConfig, s
 	if cfg.BlockTimeout == 0 {
 		cfg.BlockTimeout = quick
 	}
-	if cfg.BufferBytes == 0 {
-		cfg.BufferBytes = 2 << 20
+	if cfg.BufferBytes == 0 && cfg.BlockBytes == 0 {
+		// Many blocks: a slow host may hand each frame over in one of its own.
+		cfg.BufferBytes, cfg.BlockBytes = 2<<20, 16<<10
 	}
 	var r *Ring
 	must(t, n.Do(func() error {

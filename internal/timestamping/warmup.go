@@ -10,11 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of a warm-up: how long it is tried, how long between two tries, and how long
-// to wait where it cannot be tried. Here the kernel took up to 3 ms.
+// Of a warm-up: how long it is tried, how long between two tries, how many in a row
+// have to be stamped, and how long to wait where it cannot be tried. Here the
+// kernel took up to 3 ms.
 const (
 	warmUpLimit = 100 * time.Millisecond
 	warmUpPause = 200 * time.Microsecond
+	warmUpTries = 2
 	warmUpBlind = 10 * time.Millisecond
 )
 
@@ -25,6 +27,10 @@ const (
 // network namespace tells; where there is no such interface, or it is down, the
 // time that it may take is waited for. It is false if the kernel still does not
 // stamp.
+//
+// Of a switch that is just being thrown the other way, because the last socket was
+// closed a moment ago, nobody can know: netstamp_clear has decided, and acts when
+// it is given a CPU. That as good as no frame meets that, two tries see to.
 func WarmUp() bool {
 	warm, err := warmUp()
 	if err != nil {
@@ -54,6 +60,7 @@ func warmUp() (bool, error) {
 	if err := unix.Connect(fd, self); err != nil {
 		return false, os.NewSyscallError("connect", err)
 	}
+	stamped := 0
 	for limit := time.Now().Add(warmUpLimit); ; time.Sleep(warmUpPause) {
 		if _, err := unix.Write(fd, []byte{0}); err != nil {
 			return false, os.NewSyscallError("write", err)
@@ -64,7 +71,9 @@ func warmUp() (bool, error) {
 			return false, os.NewSyscallError("recvmsg", err)
 		}
 		var a Arrival
-		if ParseArrival(control[:n], &a); a.Software != 0 {
+		if ParseArrival(control[:n], &a); a.Software == 0 {
+			stamped = 0
+		} else if stamped++; stamped == warmUpTries {
 			return true, nil
 		}
 		if time.Now().After(limit) {
