@@ -19,8 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket/pcapgo"
-
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
 )
@@ -416,7 +414,7 @@ func TestKernelLearnsAsFromArping(t *testing.T) {
 				// A frame is there before its sender has ended: veth hands it over at once,
 				// but the kernel may do so on another CPU.
 				var got net.HardwareAddr
-				for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+				for deadline := time.Now().Add(runLimit); ; time.Sleep(time.Millisecond) {
 					var err error
 					got, _, err = pair.Far.Neighbor("eth0", near)
 					must(t, err)
@@ -529,70 +527,26 @@ func TestArpingAsTsharkReadsIt(t *testing.T) {
 // them.
 func neighborMessages(t *testing.T, pair *lab.Pair, n int, work func()) []dissected {
 	t.Helper()
-	tcpdump, tshark := program(t, "tcpdump"), program(t, "tshark")
 	path := filepath.Join(t.TempDir(), "far.pcap")
-	capture := startCapture(t, pair.Far, tcpdump, path)
+	capture := startCapture(t, pair.Far, program(t, "tcpdump"), path)
 	work()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if got := countMessages(t, path, pair.FarMAC); got >= n {
-			break
-		} else if time.Now().After(deadline) {
-			t.Errorf("captured %d messages, want %d", got, n)
-			break
-		}
-	}
+	capture.count(t, n, func(b []byte) bool { return !bytes.Equal(b[6:12], pair.FarMAC) && isNeighborMessage(b) })
 	capture.end(t)
-	args := []string{
-		"-n", "-r", path, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=a",
-		"-Y", "eth.src != " + pair.FarMAC.String() + " && (arp || icmpv6.type == 135 || icmpv6.type == 136)",
-	}
-	for _, f := range neighborFields {
-		args = append(args, "-e", f)
-	}
-	o := run(t, nil, "", tshark, args...)
-	if o.exit != 0 {
-		t.Fatalf("tshark: %v", o)
-	}
-	var all []dissected
-	for line := range strings.Lines(o.stdout) {
-		d := dissected{}
-		for i, value := range strings.Split(strings.TrimSuffix(line, "\n"), "\t") {
-			if value != "" {
-				d[neighborFields[i]] = value
-			}
-		}
-		all = append(all, d)
-	}
-	return all
+	return dissect(t, path, "eth.src != "+pair.FarMAC.String()+" && (arp || icmpv6.type == 135 || icmpv6.type == 136)", neighborFields)
 }
 
-// countMessages counts the ARP messages, solicitations and advertisements in a
-// capture that is still written, but for those of one MAC.
-func countMessages(t *testing.T, path string, not net.HardwareAddr) (n int) {
-	t.Helper()
-	f, err := os.Open(path)
-	must(t, err)
-	defer f.Close()
-	r, err := pcapgo.NewReader(f)
-	must(t, err)
-	for {
-		data, _, err := r.ReadPacketData()
-		if err != nil {
-			return n // the end, or a record that is not whole yet
-		}
-		if bytes.Equal(data[6:12], not) {
-			continue
-		}
-		data = data[12:]
-		for len(data) >= 4 && (data[0] == 0x81 && data[1] == 0 || data[0] == 0x88 && data[1] == 0xa8) {
-			data = data[4:]
-		}
-		switch {
-		case len(data) < 2:
-		case binary.BigEndian.Uint16(data) == 0x0806:
-			n++
-		case binary.BigEndian.Uint16(data) == 0x86dd && len(data) > 42 && data[8] == 58 && (data[42] == 135 || data[42] == 136):
-			n++
-		}
+// isNeighborMessage tells whether a frame, behind whatever tags, has an ARP message,
+// a solicitation or an advertisement.
+func isNeighborMessage(data []byte) bool {
+	data = data[12:]
+	for len(data) >= 4 && (data[0] == 0x81 && data[1] == 0 || data[0] == 0x88 && data[1] == 0xa8) {
+		data = data[4:]
 	}
+	switch {
+	case len(data) < 2:
+		return false
+	case binary.BigEndian.Uint16(data) == 0x0806:
+		return true
+	}
+	return binary.BigEndian.Uint16(data) == 0x86dd && len(data) > 42 && data[8] == 58 && (data[42] == 135 || data[42] == 136)
 }

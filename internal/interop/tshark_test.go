@@ -94,9 +94,9 @@ type capture struct {
 	once   sync.Once
 
 	mu      sync.Mutex
-	sources []net.HardwareAddr // of the frames captured, but for MLD
-	err     error              // what ended that
-	changed chan struct{}      // closed and replaced when there are more, or err is set
+	frames  [][]byte      // captured, but for MLD
+	err     error         // what ended that
+	changed chan struct{} // closed and replaced when there are more, or err is set
 }
 
 // startCapture captures into a file, on eth0 of a namespace.
@@ -147,7 +147,7 @@ func (c *capture) read(stdout io.Reader, file *os.File, header chan<- error) err
 	for err == nil {
 		var data []byte
 		if data, _, err = r.ReadPacketData(); err == nil && !isMLD(data) {
-			c.update(func() { c.sources = append(c.sources, data[6:12]) })
+			c.update(func() { c.frames = append(c.frames, data) })
 		}
 	}
 	_, copyErr := io.Copy(io.Discard, both) // tcpdump must not wait for a reader
@@ -172,17 +172,25 @@ func (c *capture) update(f func()) {
 // test fails if they do not come.
 func (c *capture) wait(t *testing.T, mac net.HardwareAddr, its, others int) {
 	t.Helper()
+	c.count(t, its, func(b []byte) bool { return bytes.Equal(b[6:12], mac) })
+	c.count(t, others, func(b []byte) bool { return !bytes.Equal(b[6:12], mac) })
+}
+
+// count waits until so many frames that are meant are captured. The test fails if
+// they do not come.
+func (c *capture) count(t *testing.T, want int, meant func(b []byte) bool) {
+	t.Helper()
 	limit := time.After(runLimit)
 	for {
 		c.mu.Lock()
-		n, all, changed, err := 0, len(c.sources), c.changed, c.err
-		for _, source := range c.sources {
-			if bytes.Equal(source, mac) {
+		n, changed, err := 0, c.changed, c.err
+		for _, b := range c.frames {
+			if meant(b) {
 				n++
 			}
 		}
 		c.mu.Unlock()
-		if n >= its && all-n >= others {
+		if n >= want {
 			return
 		}
 		if err == nil {
@@ -193,7 +201,7 @@ func (c *capture) wait(t *testing.T, mac net.HardwareAddr, its, others int) {
 				err = errors.New("no more come")
 			}
 		}
-		t.Errorf("captured %d frames and %d answers, want %d and %d: %v", n, all-n, its, others, err)
+		t.Errorf("captured %d frames, want %d: %v", n, want, err)
 		return
 	}
 }
