@@ -74,8 +74,20 @@ type LinkConfig struct {
 	// anyhow. Where it is refused frames bear none: see Link.MarkRefused.
 	Mark uint32
 
+	// Bypass hands frames to the driver without the interface's qdisc and all that
+	// is beside it: tc's and nft's egress filters do not see them, nor do
+	// taps, such as tcpdump's, and they have no stamp at StampSched (packet(7),
+	// PACKET_QDISC_BYPASS). A driver whose queue is full refuses a frame with
+	// ENOBUFS, and so does an interface without carrier. An interface below, as
+	// that of a VLAN or a bond, has its own qdisc still, and IPv4 on lo passes
+	// that of lo. OpenLink fails with ENOPROTOOPT where the kernel does not know
+	// how (before Linux 3.14).
+	Bypass bool
+
 	// setMark is what sets it; nil is setsockopt(2).
 	setMark func(fd int, mark uint32) error
+	// setBypass is what has the qdisc bypassed; nil is setsockopt(2).
+	setBypass func(fd int) error
 	// countIDs leaves SCM_TS_OPT_ID alone even where the kernel has it.
 	countIDs bool
 }
@@ -140,6 +152,11 @@ func (l *Link) open(ifc *Interface, cfg *LinkConfig) error {
 			return fmt.Errorf("mark %#x on %s: %w", cfg.Mark, ifc.Name, err)
 		}
 	}
+	if cfg.Bypass {
+		if err := l.bypass(cfg); err != nil {
+			return fmt.Errorf("bypass qdisc of %s: %w", ifc.Name, err)
+		}
+	}
 	if cfg.NoStamps {
 		return nil
 	}
@@ -179,6 +196,17 @@ func (l *Link) mark(cfg *LinkConfig) error {
 		}
 	}
 	return nil
+}
+
+// bypass has the packet socket go past the qdisc; the raw one of lo cannot.
+func (l *Link) bypass(cfg *LinkConfig) error {
+	set := cfg.setBypass
+	if set == nil {
+		set = func(fd int) error {
+			return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1))
+		}
+	}
+	return set(l.out.conn.FD())
 }
 
 // MarkRefused says why frames do not bear the mark that they were to: EPERM. It is
@@ -244,8 +272,20 @@ func (l *Link) Hardware() bool { return l.stamps == timestamping.HardwareTransmi
 // that is gone, EMSGSIZE for a frame that is too long, EINVAL for one that is no
 // frame, ENOBUFS and EAGAIN for a queue that is full.
 func (l *Link) Send(frame []byte, id uint32) error {
+	o, packet, err := l.aim(frame)
+	if err != nil {
+		return err
+	}
+	if err := o.send(packet, id); err != nil {
+		return l.tell(o, err)
+	}
+	return nil
+}
+
+// aim returns what a frame leaves by, made ready for it, and what of the frame.
+func (l *Link) aim(frame []byte) (*outlet, []byte, error) {
 	if len(frame) == 0 {
-		return unix.EINVAL
+		return nil, nil, unix.EINVAL
 	}
 	switch {
 	case l.noLink:
@@ -257,12 +297,27 @@ func (l *Link) Send(frame []byte, id uint32) error {
 		case 6:
 			l.out.protocol(unix.ETH_P_IPV6)
 		default:
-			return unix.EINVAL
+			return nil, nil, unix.EINVAL
 		}
 	case l.ip4 != nil && isIPv4(frame):
-		return l.sendLoop(frame, id)
+		packet := frame[etherLen:]
+		// The kernel takes all that it is given for the packet: not the padding.
+		if n := int(packet[2])<<8 | int(packet[3]); n >= ipv4Len && n < len(packet) {
+			packet = packet[:n]
+		}
+		l.ip4.to(packet[16:20])
+		return l.ip4, packet, nil
 	}
-	return l.out.send(frame, id)
+	return l.out, frame, nil
+}
+
+// tell returns an error of an outlet as Send tells it.
+func (l *Link) tell(o *outlet, err error) error {
+	// A raw socket finds no route by an interface that is down.
+	if o == l.ip4 && err == unix.ENETUNREACH {
+		return unix.ENETDOWN
+	}
+	return err
 }
 
 const (
@@ -273,22 +328,6 @@ const (
 // isIPv4 tells whether an Ethernet frame carries IPv4, and enough of it.
 func isIPv4(frame []byte) bool {
 	return len(frame) >= etherLen+ipv4Len && frame[12] == 0x08 && frame[13] == 0x00 && frame[etherLen]>>4 == 4
-}
-
-// sendLoop sends the packet of a frame on lo by the raw socket.
-func (l *Link) sendLoop(frame []byte, id uint32) error {
-	packet := frame[etherLen:]
-	// The kernel takes all that it is given for the packet: not the padding.
-	if n := int(packet[2])<<8 | int(packet[3]); n >= ipv4Len && n < len(packet) {
-		packet = packet[:n]
-	}
-	l.ip4.to(packet[16:20])
-	err := l.ip4.send(packet, id)
-	// A raw socket finds no route by an interface that is down.
-	if err == unix.ENETUNREACH {
-		return unix.ENETDOWN
-	}
-	return err
 }
 
 // ReadStamps reads departure stamps that have come, without waiting, and

@@ -20,7 +20,8 @@ import (
 // An outlet is a socket that a Link sends by, with the stamps of what it sent.
 type outlet struct {
 	conn  *sock.Conn
-	batch *sock.Batch // nil without stamps
+	batch *sock.Batch    // nil without stamps
+	out   *sock.OutBatch // nil before the first batch
 
 	msg     unix.Msghdr
 	iov     unix.Iovec
