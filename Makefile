@@ -28,7 +28,7 @@ test: ## all tests; as root also those of eBPF and capabilities
 test-kernels: ## in Debian's 6.1 and 6.12 under emulation (apt-get install qemu-system-x86 xz-utils)
 	cd internal/kernels && $(GO) test -tags kernels -count=1 -timeout 20m $(KERNELFLAGS)
 
-interop: ## against ping, arping, ndisc6, tshark, jc and HdrHistogram (.ci/run has their packages)
+interop: ## against ping, arping, ndisc6, tshark, scapy, jc and HdrHistogram (.ci/run has their packages)
 	$(GO) test -tags interop -count=1 ./internal/interop/
 
 bench: bench-peers ## measure accuracy beside its peers (root: installs them), and time the hot path

@@ -7,6 +7,11 @@
 // NewFilter, an eBPF program. A Filter is one of the latter two, ready to be
 // attached to a packet socket: frames that do not match never reach user space.
 //
+// An Expected is a filter for many requests at once. AppendRequestKeys tells under
+// which Keys their answers are to be found, AppendAnswerKeys under which a frame
+// is to be looked up, and Answers whether the two are a pair. Its eBPF program has
+// the Keys in a map; its classic twin lets more pass, which is for Answers to tell.
+//
 // # Kernel and capabilities
 //
 // The eBPF program needs Linux 5.5 and CAP_BPF (CAP_SYS_ADMIN before Linux 5.8),
@@ -16,14 +21,16 @@
 // frames that claim to be replies and are not (Match.Claims, Filter.Rejected).
 // The socket itself needs CAP_NET_RAW, but that is the caller's: this package
 // opens none. Before Linux 5.11 a loaded program also counts against
-// RLIMIT_MEMLOCK, with a few pages.
+// RLIMIT_MEMLOCK, with a few pages, and so does all that the map of an Expected
+// may grow to (ExpectConfig.MaxKeys).
 //
-// Match and its methods work on any system, the rest on Linux only.
+// Match and its methods work on any system, and so do Keys and Answers; the rest
+// does on Linux only.
 //
 // # Lifetime
 //
-// A Filter in mode EBPF holds the descriptors of its program and of the program's
-// types until Filter.Close. A socket holds its filter by itself: it goes on
+// A Filter or Expected in mode EBPF holds the descriptors of its program, and of
+// what belongs to it, until Close. A socket holds its filter by itself: it goes on
 // filtering after Close, until the socket is closed or gets another filter.
 //
 // To receive not one frame that does not match, open the socket with DropAll as
@@ -42,3 +49,4 @@ package bpf
 // kernel/bpf/verifier.c: "attempt to corrupt spilled pointer on stack").
 //
 //go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel,bpfeb -tags linux match match.bpf.c -- -O2 -g -mcpu=v2 -Wall -Wextra -Werror -idirafter/usr/include/x86_64-linux-gnu -idirafter/usr/include/aarch64-linux-gnu
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel,bpfeb -tags linux expect expect.bpf.c -- -O2 -g -mcpu=v2 -Wall -Wextra -Werror -idirafter/usr/include/x86_64-linux-gnu -idirafter/usr/include/aarch64-linux-gnu

@@ -314,7 +314,7 @@ func child(name string) error {
 		if err := keepOnly(want...); err != nil {
 			return err
 		}
-		return errors.Join(checkLoads(), checkWorks(EBPF, EBPF), checkWorks(Auto, EBPF), checkWorks(Classic, Classic))
+		return errors.Join(checkLoads(), checkExpected(), checkWorks(EBPF, EBPF), checkWorks(Auto, EBPF), checkWorks(Classic, Classic))
 	case "none":
 		if err := keepOnly(); err != nil {
 			return err

@@ -62,7 +62,7 @@ func TestObjectPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"match_bpfel.o", "match_bpfeb.o"} {
+	for _, name := range []string{"match_bpfel.o", "match_bpfeb.o", "expect_bpfel.o", "expect_bpfeb.o"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -75,8 +75,8 @@ func TestObjectPaths(t *testing.T) {
 	}
 }
 
-// A machine interprets the part of eBPF that clang makes of match.bpf.c. It is
-// no verifier: what it does not know is an error, and so is a stray pointer.
+// A machine interprets the part of eBPF that clang makes of match.bpf.c and
+// expect.bpf.c. It is no verifier: what it does not know is an error, and so is a stray pointer.
 type machine struct {
 	order    binary.ByteOrder
 	insns    asm.Instructions
@@ -86,6 +86,7 @@ type machine struct {
 	regions  [][]byte
 	packet   []byte
 	rejects  *ebpf.VariableSpec
+	keys     map[mapKey]bool // what is in the map l2ping_keys
 }
 
 // A pointer is a region, counted from 1, in the upper half, an offset below.
@@ -101,21 +102,32 @@ func pointer(region int) uint64 { return uint64(region+1) << 32 }
 
 func newMachine(t *testing.T, name string, m Match) *machine {
 	t.Helper()
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b))
-	if err != nil {
-		t.Fatal(err)
-	}
+	spec := objectSpec(t, name)
 	if err := setConstants(spec, m); err != nil {
 		t.Fatal(err)
 	}
+	return newMachineOf(t, spec, matchProgram)
+}
 
+func objectSpec(tb testing.TB, name string) *ebpf.CollectionSpec {
+	tb.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(b))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return spec
+}
+
+// newMachineOf returns a machine for a program whose constants are set.
+func newMachineOf(t testing.TB, spec *ebpf.CollectionSpec, program string) *machine {
+	t.Helper()
 	vm := &machine{
 		order:    spec.ByteOrder,
-		insns:    spec.Programs[matchProgram].Instructions,
+		insns:    spec.Programs[program].Instructions,
 		at:       make(map[int64]int),
 		sections: make(map[string]uint64),
 		regions:  make([][]byte, regionSections),
@@ -141,7 +153,10 @@ func newMachine(t *testing.T, name string, m Match) *machine {
 	return vm
 }
 
-const matchProgram = "l2ping_match"
+const (
+	matchProgram = "l2ping_match"
+	keysMap      = "l2ping_keys"
+)
 
 func (vm *machine) rejected() uint64 {
 	mem, err := vm.mem(vm.sections[vm.rejects.SectionName]+uint64(vm.rejects.Offset), 8)
@@ -279,8 +294,20 @@ func (vm *machine) move(r *[11]uint64, in asm.Instruction) error {
 	return nil
 }
 
-// call runs bpf_skb_load_bytes(skb, offset, to, len).
+// call runs bpf_skb_load_bytes(skb, offset, to, len), or
+// bpf_map_lookup_elem(l2ping_keys, key).
 func (vm *machine) call(r *[11]uint64, in asm.Instruction) error {
+	if keys, ok := vm.sections[keysMap]; ok && in.IsBuiltinCall() && asm.BuiltinFunc(in.Constant) == asm.FnMapLookupElem {
+		key, err := vm.mem(r[2], len(mapKey{}))
+		if err != nil || r[1] != keys {
+			return fmt.Errorf("%v: no key, or not in its map: %w", in, err)
+		}
+		r[0] = 0
+		if vm.keys[mapKey(key)] {
+			r[0] = keys
+		}
+		return nil
+	}
 	if !in.IsBuiltinCall() || asm.BuiltinFunc(in.Constant) != asm.FnSkbLoadBytes || r[1] != pointer(regionContext) {
 		return fmt.Errorf("%v: unknown", in)
 	}
@@ -351,7 +378,7 @@ func (vm *machine) alu(r *[11]uint64, in asm.Instruction) error {
 		case 32:
 			dst = vm.load(binary.BigEndian.AppendUint32(nil, uint32(dst)))
 		case 64:
-			dst = vm.load(binary.BigEndian.AppendUint64(nil, dst))
+			dst = vm.load(binary.BigEndian.AppendUint64(nil, r[in.Dst])) // of the class of 32 bits even so
 		default:
 			return fmt.Errorf("%v: unknown", in)
 		}
@@ -386,7 +413,26 @@ func jumps(r *[11]uint64, in asm.Instruction) (bool, error) {
 		return dst <= src, nil
 	case asm.JSet:
 		return dst&src != 0, nil
+	case asm.JSGT, asm.JSGE, asm.JSLT, asm.JSLE:
+		return jumpsSigned(in, int64(dst), int64(src))
 	default:
 		return false, fmt.Errorf("%v: unknown", in)
+	}
+}
+
+// jumpsSigned compares numbers of 64 bits, which is all that -mcpu=v2 has.
+func jumpsSigned(in asm.Instruction, dst, src int64) (bool, error) {
+	if in.OpCode.Class() != asm.JumpClass {
+		return false, fmt.Errorf("%v: unknown", in)
+	}
+	switch in.OpCode.JumpOp() {
+	case asm.JSGT:
+		return dst > src, nil
+	case asm.JSGE:
+		return dst >= src, nil
+	case asm.JSLT:
+		return dst < src, nil
+	default:
+		return dst <= src, nil
 	}
 }

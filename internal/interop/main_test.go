@@ -6,7 +6,8 @@
 // no frame leaves them.
 //
 // The tests need Debian's packages iputils-ping, iputils-arping, ndisc6, tcpdump,
-// tshark, jc, default-jre-headless and libhdrhistogram-java, and fail without them.
+// tshark, jc, python3-scapy, default-jre-headless and libhdrhistogram-java, and
+// fail without them.
 package interop
 
 import (
@@ -84,6 +85,8 @@ var packages = map[string]string{
 	"tshark":  "tshark",
 	"jc":      "jc",
 	"java":    "default-jre-headless",
+
+	debianPython: "python3-scapy",
 }
 
 // program is the path of a foreign program. That it is missing is a failure:
