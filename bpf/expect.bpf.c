@@ -149,18 +149,18 @@ enum kind {
 	KIND_NEIGHBOR,
 };
 
-/* Key of expect.go. All but single bytes are in network order. */
+/*
+ * Key of expect.go. It is written by whole words alone, and what is loaded from
+ * the frame has room of its own: a word of the stack that a known number was
+ * written to is like a saved register to the verifier of Linux 6.1, and without
+ * CAP_PERFMON no part of it may be written afterwards (check_stack_write_fixed_off
+ * in kernel/bpf/verifier.c).
+ */
 struct key {
-	__u8 kind;
-	__u8 protocol;
-	__u8 icmp_type;
-	__u8 icmp_code;
-	__be32 tags; /* as add_tag() makes them */
+	__be64 head; /* kind, protocol, ICMP type and code; tags as add_tag() makes them */
 	struct addr6 local; /* zeros: whatever it is */
 	struct addr6 peer; /* zeros: anybody's */
-	__be16 a;
-	__be16 b;
-	__be32 c;
+	__be64 tail; /* two numbers of 16 bits, and one of 32 */
 };
 
 /*
@@ -210,11 +210,27 @@ static __always_inline int is_pair(struct key *key)
 	return is_expected(key);
 }
 
-/* RFC 4291, section 2.5.5.2 */
-static __always_inline void map_addr(struct addr6 *to, __be32 addr)
+/* What begins a key of no tags, before it is turned to network order. */
+static __always_inline __u64 head(enum kind kind, __u8 protocol)
 {
-	to->half[0] = 0;
-	to->half[1] = bpf_cpu_to_be64(0x0000ffff00000000ULL | bpf_ntohl(addr));
+	return (__u64)kind << 56 | (__u64)protocol << 48;
+}
+
+/* Of an ICMP message. */
+static __always_inline __u64 message(__u8 type, __u8 code)
+{
+	return (__u64)type << 40 | (__u64)code << 32;
+}
+
+static __always_inline __be64 tail(__be16 a, __be16 b, __u32 c)
+{
+	return bpf_cpu_to_be64((__u64)bpf_ntohs(a) << 48 | (__u64)bpf_ntohs(b) << 32 | c);
+}
+
+/* The second half of an IPv4 address, whose first is 0: RFC 4291, section 2.5.5.2. */
+static __always_inline __be64 mapped(__be32 addr)
+{
+	return bpf_cpu_to_be64(0x0000ffff00000000ULL | bpf_ntohl(addr));
 }
 
 static __always_inline int is_same(const struct addr6 *a, const struct addr6 *b)
@@ -283,29 +299,26 @@ static __always_inline __u32 ipv6_headers_len(struct __sk_buff *skb, const struc
 
 /*
  * What an error quotes behind the IP header, at @off, of which @len bytes are
- * there. @icmp is the protocol number of ICMP.
+ * there. @icmp is the protocol number of ICMP, @protocol that of the quote.
  */
 static __always_inline int quoted(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key,
-				  __u8 icmp)
+				  __u64 begin, __u8 protocol, __u8 icmp)
 {
 	struct icmp_header header;
 	struct ports ports;
 
-	if (key->protocol == icmp) {
+	if (protocol == icmp) {
 		if (len < QUOTED_LEN || bpf_skb_load_bytes(skb, off, &header, sizeof(header)))
 			return 0;
-		key->icmp_type = header.type;
-		key->icmp_code = header.code;
-		key->a = header.id;
-		key->b = header.sequence;
-	} else if (key->protocol == IPPROTO_TCP || key->protocol == IPPROTO_UDP) {
+		begin |= message(header.type, header.code);
+		key->tail = tail(header.id, header.sequence, 0);
+	} else if (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP) {
 		if (len < QUOTED_LEN || bpf_skb_load_bytes(skb, off, &ports, sizeof(ports)))
 			return 0;
-		key->a = ports.source;
-		key->b = ports.dest;
-		if (key->protocol == IPPROTO_TCP)
-			key->c = ports.sequence;
+		key->tail = tail(ports.source, ports.dest,
+				 protocol == IPPROTO_TCP ? bpf_ntohl(ports.sequence) : 0);
 	}
+	key->head = bpf_cpu_to_be64(begin);
 	return is_expected(key);
 }
 
@@ -313,9 +326,9 @@ static __always_inline int quoted(struct __sk_buff *skb, __u32 off, __u32 len, s
  * The quote in an ICMP error at @off, of @len bytes: a datagram of whom the error
  * is for. Its own length is not looked at, which is more than what is quoted.
  */
-static __always_inline int quote4(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key)
+static __always_inline int quote4(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key,
+				  __u64 tags)
 {
-	struct addr6 source;
 	struct iphdr ip;
 	__u32 ihl;
 
@@ -324,17 +337,16 @@ static __always_inline int quote4(struct __sk_buff *skb, __u32 off, __u32 len, s
 	ihl = ipv4_header_len(&ip);
 	if (!ihl || len < ihl || ip.frag_off & bpf_htons(IP_OFFSET))
 		return 0;
-	map_addr(&source, ip.saddr);
-	if (!is_same(&source, &key->local))
+	if (mapped(ip.saddr) != key->local.half[1])
 		return 0;
-	key->kind = KIND_QUOTE4;
-	key->protocol = ip.protocol;
-	map_addr(&key->peer, ip.daddr);
-	return quoted(skb, off + ihl, len - ihl, key, IPPROTO_ICMP);
+	key->peer.half[1] = mapped(ip.daddr);
+	return quoted(skb, off + ihl, len - ihl, key, head(KIND_QUOTE4, ip.protocol) | tags,
+		      ip.protocol, IPPROTO_ICMP);
 }
 
 /* The same in an ICMPv6 error. */
-static __always_inline int quote6(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key)
+static __always_inline int quote6(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key,
+				  __u64 tags)
 {
 	struct ipv6_header ip;
 	__u32 headers;
@@ -347,10 +359,9 @@ static __always_inline int quote6(struct __sk_buff *skb, __u32 off, __u32 len, s
 	headers = ipv6_headers_len(skb, &ip, off, len, &protocol);
 	if (!headers)
 		return 0;
-	key->kind = KIND_QUOTE6;
-	key->protocol = protocol;
 	key->peer = ip.daddr;
-	return quoted(skb, off + headers, len - headers, key, NEXTHDR_ICMPV6);
+	return quoted(skb, off + headers, len - headers, key, head(KIND_QUOTE6, protocol) | tags,
+		      protocol, NEXTHDR_ICMPV6);
 }
 
 /* A TCP segment at @off, of @len bytes. */
@@ -360,8 +371,7 @@ static __always_inline int tcp(struct __sk_buff *skb, __u32 off, __u32 len, stru
 
 	if (len < TCP_LEN || bpf_skb_load_bytes(skb, off, &ports, sizeof(ports)))
 		return 0;
-	key->a = ports.dest;
-	key->b = ports.source;
+	key->tail = tail(ports.dest, ports.source, 0);
 	return is_pair(key);
 }
 
@@ -369,23 +379,24 @@ static __always_inline int tcp(struct __sk_buff *skb, __u32 off, __u32 len, stru
 static __always_inline int udp(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key)
 {
 	struct ports ports;
+	__u32 dns = 0;
 	__be16 id;
 
 	if (len < UDP_LEN || bpf_skb_load_bytes(skb, off, &ports, sizeof(ports)))
 		return 0;
-	key->a = ports.dest;
-	key->b = ports.source;
 	if ((ports.source == bpf_htons(PORT_DNS) || ports.source == bpf_htons(PORT_MDNS)) &&
 	    len >= UDP_LEN + DNS_LEN) {
 		if (bpf_skb_load_bytes(skb, off + UDP_LEN, &id, sizeof(id)))
 			return 0;
-		key->c = bpf_htonl(0x10000 | bpf_ntohs(id));
+		dns = 0x10000 | bpf_ntohs(id);
 	}
+	key->tail = tail(ports.dest, ports.source, dns);
 	return is_pair(key);
 }
 
 /* An ICMP message at @off, of @len bytes. */
-static __always_inline int icmp(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key)
+static __always_inline int icmp(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key,
+				__u64 tags)
 {
 	struct icmp_header header;
 
@@ -396,16 +407,16 @@ static __always_inline int icmp(struct __sk_buff *skb, __u32 off, __u32 len, str
 	case ICMP_TIMESTAMP_REPLY:
 	case ICMP_INFORMATION_REPLY:
 	case ICMP_MASK_REPLY:
-		key->icmp_type = header.type;
-		key->a = header.id;
-		key->b = header.sequence;
+		key->head = bpf_cpu_to_be64(head(KIND_IPV4, IPPROTO_ICMP) |
+					    message(header.type, 0) | tags);
+		key->tail = tail(header.id, header.sequence, 0);
 		return is_pair(key);
 	case ICMP_UNREACHABLE:
 	case ICMP_SOURCE_QUENCH:
 	case ICMP_REDIRECT:
 	case ICMP_TIME_EXCEEDED:
 	case ICMP_PARAMETER_PROBLEM:
-		return quote4(skb, off + sizeof(header), len - sizeof(header), key);
+		return quote4(skb, off + sizeof(header), len - sizeof(header), key, tags);
 	}
 	return 0;
 }
@@ -414,13 +425,15 @@ static __always_inline int icmp(struct __sk_buff *skb, __u32 off, __u32 len, str
  * A neighbor advertisement at @off. To all nodes it answers an address probe,
  * which is from the unspecified address.
  */
-static __always_inline int advertisement(struct __sk_buff *skb, __u32 off, struct key *key)
+static __always_inline int advertisement(struct __sk_buff *skb, __u32 off, struct key *key,
+					 __u64 tags)
 {
-	key->kind = KIND_NEIGHBOR;
-	key->protocol = 0;
-	if (bpf_skb_load_bytes(skb, off + sizeof(struct icmp_header), &key->peer,
-			       sizeof(key->peer)))
+	struct addr6 target;
+
+	if (bpf_skb_load_bytes(skb, off + sizeof(struct icmp_header), &target, sizeof(target)))
 		return 0;
+	key->head = bpf_cpu_to_be64(head(KIND_NEIGHBOR, 0) | tags);
+	key->peer = target;
 	if (is_all_nodes(&key->local)) {
 		key->local.half[0] = 0;
 		key->local.half[1] = 0;
@@ -433,32 +446,31 @@ static __always_inline int advertisement(struct __sk_buff *skb, __u32 off, struc
  * and that it has no extension header: RFC 4861, section 7.1, and RFC 6980.
  */
 static __always_inline int icmpv6(struct __sk_buff *skb, __u32 off, __u32 len, struct key *key,
-				  int discovery)
+				  __u64 tags, int discovery)
 {
 	struct icmp_header header;
 
 	if (len < sizeof(header) || bpf_skb_load_bytes(skb, off, &header, sizeof(header)))
 		return 0;
+	key->head = bpf_cpu_to_be64(head(KIND_IPV6, NEXTHDR_ICMPV6) | message(header.type, 0) |
+				    tags);
 	switch (header.type) {
 	case ICMPV6_ECHO_REPLY:
-		key->icmp_type = header.type;
-		key->a = header.id;
-		key->b = header.sequence;
+		key->tail = tail(header.id, header.sequence, 0);
 		return is_pair(key);
 	case ICMPV6_ROUTER_ADVERTISEMENT:
 		if (!discovery || header.code != 0 || len < ROUTER_ADVERTISEMENT_LEN)
 			return 0;
-		key->icmp_type = header.type;
 		return is_pair(key);
 	case ICMPV6_NEIGHBOR_ADVERTISEMENT:
 		if (!discovery || header.code != 0 || len < NEIGHBOR_ADVERTISEMENT_LEN)
 			return 0;
-		return advertisement(skb, off, key);
+		return advertisement(skb, off, key, tags);
 	case ICMPV6_UNREACHABLE:
 	case ICMPV6_PACKET_TOO_BIG:
 	case ICMPV6_TIME_EXCEEDED:
 	case ICMPV6_PARAMETER_PROBLEM:
-		return quote6(skb, off + sizeof(header), len - sizeof(header), key);
+		return quote6(skb, off + sizeof(header), len - sizeof(header), key, tags);
 	}
 	return 0;
 }
@@ -467,7 +479,7 @@ static __always_inline int icmpv6(struct __sk_buff *skb, __u32 off, __u32 len, s
  * A whole IPv4 datagram at @off, or the first fragment of one. Its length is the
  * header's: the frame's may have Ethernet's padding in it.
  */
-static __always_inline int ipv4(struct __sk_buff *skb, __u32 off, struct key *key)
+static __always_inline int ipv4(struct __sk_buff *skb, __u32 off, struct key *key, __u64 tags)
 {
 	__u32 ihl, total;
 	struct iphdr ip;
@@ -480,14 +492,13 @@ static __always_inline int ipv4(struct __sk_buff *skb, __u32 off, struct key *ke
 		return 0;
 	if (ip.frag_off & bpf_htons(IP_OFFSET))
 		return 0;
-	key->kind = KIND_IPV4;
-	key->protocol = ip.protocol;
-	map_addr(&key->local, ip.daddr);
-	map_addr(&key->peer, ip.saddr);
+	key->head = bpf_cpu_to_be64(head(KIND_IPV4, ip.protocol) | tags);
+	key->local.half[1] = mapped(ip.daddr);
+	key->peer.half[1] = mapped(ip.saddr);
 
 	switch (ip.protocol) {
 	case IPPROTO_ICMP:
-		return icmp(skb, off + ihl, total - ihl, key);
+		return icmp(skb, off + ihl, total - ihl, key, tags);
 	case IPPROTO_TCP:
 		return tcp(skb, off + ihl, total - ihl, key);
 	case IPPROTO_UDP:
@@ -498,7 +509,7 @@ static __always_inline int ipv4(struct __sk_buff *skb, __u32 off, struct key *ke
 }
 
 /* The same of IPv6. */
-static __always_inline int ipv6(struct __sk_buff *skb, __u32 off, struct key *key)
+static __always_inline int ipv6(struct __sk_buff *skb, __u32 off, struct key *key, __u64 tags)
 {
 	struct ipv6_header ip;
 	__u32 headers, total;
@@ -512,14 +523,13 @@ static __always_inline int ipv6(struct __sk_buff *skb, __u32 off, struct key *ke
 	headers = ipv6_headers_len(skb, &ip, off, total, &protocol);
 	if (!headers)
 		return 0;
-	key->kind = KIND_IPV6;
-	key->protocol = protocol;
+	key->head = bpf_cpu_to_be64(head(KIND_IPV6, protocol) | tags);
 	key->local = ip.daddr;
 	key->peer = ip.saddr;
 
 	switch (protocol) {
 	case NEXTHDR_ICMPV6:
-		return icmpv6(skb, off + headers, total - headers, key,
+		return icmpv6(skb, off + headers, total - headers, key, tags,
 			      headers == sizeof(ip) && ip.hop_limit == NEIGHBOR_HOP_LIMIT);
 	case IPPROTO_TCP:
 		return tcp(skb, off + headers, total - headers, key);
@@ -531,7 +541,7 @@ static __always_inline int ipv6(struct __sk_buff *skb, __u32 off, struct key *ke
 }
 
 /* An ARP reply, whomever it is to. */
-static __always_inline int arp(struct __sk_buff *skb, __u32 off, struct key *key)
+static __always_inline int arp(struct __sk_buff *skb, __u32 off, struct key *key, __u64 tags)
 {
 	struct arp_packet arp;
 
@@ -542,8 +552,8 @@ static __always_inline int arp(struct __sk_buff *skb, __u32 off, struct key *key
 	    arp.hardware_len != ETH_ALEN || arp.protocol_len != sizeof(__be32) ||
 	    arp.operation != bpf_htons(ARP_REPLY))
 		return 0;
-	key->kind = KIND_ARP;
-	map_addr(&key->peer, arp.sender_addr);
+	key->head = bpf_cpu_to_be64(head(KIND_ARP, 0) | tags);
+	key->peer.half[1] = mapped(arp.sender_addr);
 	return is_expected(key);
 }
 
@@ -581,9 +591,11 @@ static __always_inline int is_local_mac(const struct mac *mac)
  */
 static __always_inline int link(struct __sk_buff *skb)
 {
-	struct ethernet_header eth = {};
+	struct ethernet_header eth;
 	struct key key = {};
 	struct vlan_tag tag;
+	__be16 ethertype = 0;
+	int to_mac = 0;
 	__u32 off = 0;
 	__u64 tags = 0;
 	__u8 first;
@@ -593,6 +605,8 @@ static __always_inline int link(struct __sk_buff *skb)
 		if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
 			return 0;
 		off = sizeof(eth);
+		ethertype = eth.type;
+		to_mac = is_local_mac(&eth.dst);
 	}
 	switch (skb->pkt_type) {
 	case PACKET_HOST:
@@ -600,7 +614,7 @@ static __always_inline int link(struct __sk_buff *skb)
 	case PACKET_MULTICAST:
 		break;
 	case PACKET_OTHERHOST:
-		if (promiscuous || is_local_mac(&eth.dst))
+		if (promiscuous || to_mac)
 			break;
 		return 0;
 	default:
@@ -613,36 +627,35 @@ static __always_inline int link(struct __sk_buff *skb)
 		if (bpf_skb_load_bytes(skb, 0, &first, sizeof(first)))
 			return 0;
 		if (first >> 4 == 4)
-			eth.type = bpf_htons(ETH_P_IP);
+			ethertype = bpf_htons(ETH_P_IP);
 		else if (first >> 4 == 6)
-			eth.type = bpf_htons(ETH_P_IPV6);
+			ethertype = bpf_htons(ETH_P_IPV6);
 		else
 			return 0;
 	} else {
 		for (i = 0; i < MAX_TAGS_LEFT; i++) {
-			if (eth.type != bpf_htons(ETH_P_8021Q) &&
-			    eth.type != bpf_htons(ETH_P_8021AD))
+			if (ethertype != bpf_htons(ETH_P_8021Q) &&
+			    ethertype != bpf_htons(ETH_P_8021AD))
 				break;
 			if (bpf_skb_load_bytes(skb, off, &tag, sizeof(tag)))
 				return 0;
 			off += sizeof(tag);
 			tags = add_tag(tags, bpf_ntohs(tag.tci));
-			eth.type = tag.ethertype;
+			ethertype = tag.ethertype;
 		}
 	}
 
-	if (is_own_type(eth.type))
+	if (is_own_type(ethertype))
 		return 1;
 	if (tags >> (2 * VLAN_ID_BITS))
 		return 0; /* a third tag, which no request has */
-	key.tags = bpf_htonl((__u32)tags);
-	switch (eth.type) {
+	switch (ethertype) {
 	case bpf_htons(ETH_P_IP):
-		return ipv4(skb, off, &key);
+		return ipv4(skb, off, &key, tags);
 	case bpf_htons(ETH_P_IPV6):
-		return ipv6(skb, off, &key);
+		return ipv6(skb, off, &key, tags);
 	case bpf_htons(ETH_P_ARP):
-		return arp(skb, off, &key);
+		return arp(skb, off, &key, tags);
 	}
 	return 0;
 }

@@ -14,13 +14,9 @@ import (
 )
 
 type expectKey struct {
-	_        structs.HostLayout
-	Kind     uint8
-	Protocol uint8
-	IcmpType uint8
-	IcmpCode uint8
-	Tags     uint32
-	Local    struct {
+	_     structs.HostLayout
+	Head  uint64
+	Local struct {
 		_    structs.HostLayout
 		Half [2]uint64
 	}
@@ -28,9 +24,7 @@ type expectKey struct {
 		_    structs.HostLayout
 		Half [2]uint64
 	}
-	A uint16
-	B uint16
-	C uint32
+	Tail uint64
 }
 
 type expectMac struct {

@@ -72,16 +72,16 @@ func TestKeyLayout(t *testing.T) {
 		name         string
 		ours, theirs uintptr
 	}{
-		{"kind", unsafe.Offsetof(k.kind), unsafe.Offsetof(c.Kind)},
-		{"protocol", unsafe.Offsetof(k.protocol), unsafe.Offsetof(c.Protocol)},
-		{"icmpType", unsafe.Offsetof(k.icmpType), unsafe.Offsetof(c.IcmpType)},
-		{"icmpCode", unsafe.Offsetof(k.icmpCode), unsafe.Offsetof(c.IcmpCode)},
-		{"tags", unsafe.Offsetof(k.tags), unsafe.Offsetof(c.Tags)},
+		{"kind", unsafe.Offsetof(k.kind), unsafe.Offsetof(c.Head)},
+		{"protocol", unsafe.Offsetof(k.protocol), unsafe.Offsetof(c.Head) + 1},
+		{"icmpType", unsafe.Offsetof(k.icmpType), unsafe.Offsetof(c.Head) + 2},
+		{"icmpCode", unsafe.Offsetof(k.icmpCode), unsafe.Offsetof(c.Head) + 3},
+		{"tags", unsafe.Offsetof(k.tags), unsafe.Offsetof(c.Head) + 4},
 		{"local", unsafe.Offsetof(k.local), unsafe.Offsetof(c.Local)},
 		{"peer", unsafe.Offsetof(k.peer), unsafe.Offsetof(c.Peer)},
-		{"a", unsafe.Offsetof(k.a), unsafe.Offsetof(c.A)},
-		{"b", unsafe.Offsetof(k.b), unsafe.Offsetof(c.B)},
-		{"c", unsafe.Offsetof(k.c), unsafe.Offsetof(c.C)},
+		{"a", unsafe.Offsetof(k.a), unsafe.Offsetof(c.Tail)},
+		{"b", unsafe.Offsetof(k.b), unsafe.Offsetof(c.Tail) + 2},
+		{"c", unsafe.Offsetof(k.c), unsafe.Offsetof(c.Tail) + 4},
 	} {
 		if tt.ours != tt.theirs {
 			t.Errorf("%s is at %d, in the kernel at %d", tt.name, tt.ours, tt.theirs)

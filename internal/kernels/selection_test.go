@@ -37,7 +37,7 @@ var choices = map[string]choice{
 		why:  "what is left out waits for answers that do not come, or asks nothing of the kernel",
 	},
 	"bpf": {
-		run: "^(TestAttach|TestAuto|TestCapabilities|TestExpect|TestKernel|TestNewFilter|TestObjectPaths)",
+		run: "^(TestAttach|TestAuto|TestCapabilities|TestExpected|TestKernel|TestNewFilter|TestObjectPaths)",
 		// Frame by frame, the corpus on a socket: TestKernelTestRun has it without.
 		skip: "^(TestKernelLive|TestKernelDatagram)$",
 		why:  "what is left out compares its compilations in user space",
