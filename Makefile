@@ -29,7 +29,7 @@ test-kernels: ## in Debian's 6.1 and 6.12 under emulation (apt-get install qemu-
 	cd internal/kernels && $(GO) test -tags kernels -count=1 -timeout 20m $(KERNELFLAGS)
 
 interop: ## against ping, arping, ndisc6, tshark, scapy, jc and HdrHistogram (.ci/run has their packages)
-	$(GO) test -tags interop -count=1 ./internal/interop/
+	$(GO) test -tags interop -count=1 ./internal/interop/ ./cmd/l2ping/internal/craft/
 
 bench: bench-peers ## measure accuracy beside its peers (root: installs them), and time the hot path
 	$(GO) run ./internal/bench $(BENCHFLAGS)
@@ -51,7 +51,7 @@ bench-peers:
 lint: ## gofmt, go vet, staticcheck
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "not gofmt-ed: $$files"; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags interop ./internal/interop/
+	$(GO) vet -tags interop ./internal/interop/ ./cmd/l2ping/internal/craft/
 	$(GO) vet -tags kernels ./internal/kernels/
 	cd internal/bench/probing && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...

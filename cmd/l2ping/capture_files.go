@@ -1,0 +1,298 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/capture/pcapng"
+)
+
+// A frameFile is where a pcapng file goes.
+type frameFile interface {
+	io.WriteCloser
+	Name() string
+	Truncate(size int64) error
+}
+
+// captureFiles writes frames to a file, or to one after the other. Each of them is
+// whole: it has its own header, and at its end what was counted.
+type captureFiles struct {
+	name   string
+	size   uint64        // of a file at most, in bytes; 0 is no bound
+	every  time.Duration // a file's; 0 is no bound
+	most   uint64        // how many files; 0 is no bound
+	header pcapng.Config
+	// first describes an interface that has to be there, frames or not.
+	first pcapng.Interface
+	open  func(name string) (frameFile, error)
+
+	// counts is what the kernel has counted so far; nil where there is none.
+	counts func() capture.RingStatistics
+
+	file     *wholeBlocks
+	w        *pcapng.Writer
+	numbers  map[pcapng.Interface]int // that w has given interfaces
+	last     *pcapng.Interface        // of the frame before, whose number is
+	number   int
+	started  time.Time
+	ends     time.Time // zero if no time ends it
+	base     string    // its name without a number
+	nth      uint64    // by size, of those with that base
+	files    uint64    // opened so far
+	bound    int64     // how long the file is at most
+	captured uint64    // frames in it
+	before   capture.RingStatistics
+}
+
+// errEnoughFiles says that as many files were written as were asked for.
+var errEnoughFiles = errors.New("there are enough files")
+
+// createFile makes a file, or empties it.
+func createFile(name string) (frameFile, error) { return os.Create(name) }
+
+// check says what is wrong with what was asked for.
+func (c *captureFiles) check(now time.Time) error {
+	if c.name == "-" && (c.size > 0 || c.every > 0) {
+		return errors.New("-w -: standard output is one file (-C and -G make several)")
+	}
+	switch {
+	case c.size > 0 && c.every > 0 && c.most > 0:
+		return errors.New("-W: with -C it is after how many files the first is written over, with -G how many there are; with both it is neither")
+	case c.most > 0 && c.size == 0 && c.every == 0:
+		return errors.New("-W: there is one file (-C or -G make several)")
+	case c.every == 0:
+		return nil
+	}
+	a, err := strftime(c.name, now)
+	if err != nil {
+		return fmt.Errorf("-w %w", err)
+	}
+	if b, _ := strftime(c.name, now.Add(c.every)); a == b && c.most != 1 {
+		return fmt.Errorf("-w %s: with -G %v the next file would be written over this one (-w 'NAME-%%F-%%T.pcapng' has the time in its name)", c.name, c.every)
+	}
+	return nil
+}
+
+// begin opens the first file.
+func (c *captureFiles) begin(at time.Time) error {
+	if c.every > 0 {
+		c.ends = at.Add(c.every)
+	}
+	return c.openAt(at)
+}
+
+// openAt opens the next file of those that begin with a time.
+func (c *captureFiles) openAt(at time.Time) (err error) {
+	c.base, c.nth = c.name, 0
+	if c.every > 0 {
+		if c.base, err = strftime(c.name, at); err != nil {
+			return err
+		}
+	}
+	c.started = at
+	return c.openFile()
+}
+
+func (c *captureFiles) openFile() error {
+	digits := 0
+	if c.size > 0 && c.every == 0 {
+		digits = digitsOf(c.most)
+	}
+	file, err := c.open(numbered(c.base, c.nth, digits))
+	if err != nil {
+		return err
+	}
+	c.file = &wholeBlocks{file: file}
+	c.files++
+	c.captured, c.last, c.number = 0, nil, 0
+	if c.w, err = pcapng.NewWriter(c.file, &c.header, c.first); err != nil {
+		return err
+	}
+	c.numbers = map[pcapng.Interface]int{c.first: 0}
+	return c.flush()
+}
+
+// flush writes out what waits.
+func (c *captureFiles) flush() error {
+	if err := c.w.Flush(); err != nil {
+		return c.failed(err)
+	}
+	c.bound = c.file.size
+	return nil
+}
+
+// failed names the file, and nothing else besides the reason.
+func (c *captureFiles) failed(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	return fmt.Errorf("write %s: %w", c.file.file.Name(), err)
+}
+
+// Bytes of a file that are not a frame's own.
+const (
+	frameRoom      = 64  // of a frame without a comment
+	statisticsRoom = 128 // at the end
+)
+
+// write writes a frame that was captured on an interface. It fails with
+// errEnoughFiles where the frame would be the first of a file too many.
+func (c *captureFiles) write(f *pcapng.Frame, ifc *pcapng.Interface, o *pcapng.Options) error {
+	if !c.ends.IsZero() && f.Arrival > 0 && f.Arrival >= c.ends.UnixNano() {
+		if err := c.next(time.Unix(0, f.Arrival)); err != nil {
+			return err
+		}
+	}
+	if c.size > 0 {
+		if err := c.makeRoom(int64(frameRoom + len(f.Data) + len(o.Comment))); err != nil {
+			return err
+		}
+	}
+	if ifc != c.last {
+		if err := c.describe(ifc); err != nil {
+			return err
+		}
+	}
+	o.Interface = c.number
+	if err := c.w.Write(&f.Frame, o); err != nil {
+		return c.failed(err)
+	}
+	c.captured++
+	return nil
+}
+
+// describe has the file tell of an interface, unless it does, and the next frame be
+// of it.
+func (c *captureFiles) describe(ifc *pcapng.Interface) error {
+	number, ok := c.numbers[*ifc]
+	if !ok {
+		var err error
+		if number, err = c.w.AddInterface(*ifc); err != nil {
+			return err
+		}
+		c.numbers[*ifc] = number
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	c.last, c.number = ifc, number
+	return nil
+}
+
+// makeRoom goes on to the next file if a frame that takes so much room, at most,
+// would not fit into this one.
+func (c *captureFiles) makeRoom(room int64) error {
+	most := int64(c.size) - statisticsRoom
+	if c.bound+room > most {
+		// That is known exactly of what is written.
+		if err := c.flush(); err != nil {
+			return err
+		}
+		if c.bound+room > most && c.captured > 0 {
+			if err := c.finish(); err != nil {
+				return err
+			}
+			if c.nth++; c.every == 0 && c.most > 0 && c.nth >= c.most {
+				c.nth = 0
+			}
+			c.started = time.Now()
+			if err := c.openFile(); err != nil {
+				return err
+			}
+		}
+	}
+	c.bound += room
+	return nil
+}
+
+// tick goes on to the next file if the time of this one is over.
+func (c *captureFiles) tick(now time.Time) error {
+	if c.ends.IsZero() || now.Before(c.ends) {
+		return nil
+	}
+	return c.next(now)
+}
+
+// next ends the file by time, and begins that which a moment belongs to. Of the
+// files between there was nothing.
+func (c *captureFiles) next(at time.Time) error {
+	if err := c.finish(); err != nil {
+		return err
+	}
+	if c.most > 0 && c.files >= c.most {
+		return errEnoughFiles
+	}
+	begins := c.ends.Add(at.Sub(c.ends).Truncate(c.every))
+	c.ends = begins.Add(c.every)
+	return c.openAt(begins)
+}
+
+// finish ends the file, of which there may be none.
+func (c *captureFiles) finish() error {
+	if c.file == nil {
+		return nil
+	}
+	defer func() { c.file, c.w = nil, nil }()
+	var err error
+	if c.counts != nil {
+		now := c.counts()
+		err = c.w.WriteStatistics(0, pcapng.Statistics{
+			Start: c.started.UnixNano(), End: time.Now().UnixNano(), Captured: c.captured,
+			Received: now.Received - c.before.Received, Dropped: now.Dropped - c.before.Dropped,
+		})
+		c.before = now
+	}
+	if err == nil {
+		err = c.w.Flush()
+	}
+	if err != nil {
+		err = c.failed(err)
+	}
+	if closed := c.file.file.Close(); err == nil {
+		err = closed
+	}
+	return err
+}
+
+// wholeBlocks is a file that ends behind a whole block even if the disk is full: the
+// rest of what was written last is taken back.
+type wholeBlocks struct {
+	file frameFile
+	size int64
+}
+
+// Write writes whole blocks.
+func (w *wholeBlocks) Write(b []byte) (int, error) {
+	n, err := w.file.Write(b)
+	if err != nil {
+		whole := wholeLength(b[:n])
+		// What is no file, such as a pipe, has no length.
+		if w.file.Truncate(w.size+int64(whole)) == nil {
+			n = whole
+		}
+	}
+	w.size += int64(n)
+	return n, err
+}
+
+// wholeLength is how much of some blocks, of which the last may be cut, is whole
+// ones. Their lengths are behind their types, in the byte order of our files.
+func wholeLength(b []byte) int {
+	at := 0
+	for len(b)-at >= 8 {
+		length := uint64(binary.LittleEndian.Uint32(b[at+4:]))
+		if length < 12 || length > uint64(len(b)-at) {
+			break
+		}
+		at += int(length)
+	}
+	return at
+}

@@ -1,0 +1,89 @@
+package craft
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A PlaceError says what is wrong with an expression, and where.
+type PlaceError struct {
+	At   int // which character of the expression, counted from 1
+	Text string
+}
+
+func (e *PlaceError) Error() string { return fmt.Sprintf("at %d: %s", e.At, e.Text) }
+
+// wrong makes the error for the byte at offset of text.
+func wrong(text string, offset int, format string, args ...any) error {
+	offset = min(offset, len(text))
+	return &PlaceError{At: utf8.RuneCountInString(text[:offset]) + 1, Text: fmt.Sprintf(format, args...)}
+}
+
+// nearest returns the name that the typed word was most likely meant to be, ""
+// if none is near.
+func nearest(word string, names []string) string {
+	best, distance := "", 3
+	for _, name := range names {
+		if strings.EqualFold(word, name) {
+			return name
+		}
+		if d := edits(strings.ToLower(word), strings.ToLower(name), distance); d < distance && d < len(name) {
+			best, distance = name, d
+		}
+	}
+	return best
+}
+
+// edits counts the bytes to insert, delete or replace to make b of a; whatever
+// is not below limit may come out as limit.
+func edits(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// choices is the list of names for an error, with the likeliest ahead.
+func choices(what, word string, names []string) string {
+	list := what + ": " + strings.Join(names, ", ")
+	if near := nearest(word, names); near != "" {
+		return fmt.Sprintf("did you mean %s? %s", near, list)
+	}
+	return list
+}
+
+// sorted returns the keys of a map in order.
+func sorted[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

@@ -1,0 +1,137 @@
+package craft
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/gopacket/gopacket/layers"
+)
+
+// FuzzParse holds that no expression makes us panic or run away, that errors are
+// one line with a place within the text, and that frames can be dumped.
+func FuzzParse(f *testing.F) {
+	for _, s := range golden(f) {
+		f.Add(s.expression, false)
+		f.Add(s.expression, true)
+	}
+	for _, s := range []string{
+		`Ether()/IP(dest="198.51.100.2")`, `IPv6(dst="::/0", src="::/0")`, `IP()/("x"*131072)`, `IP(id=[(0, 65535), (0, 65535, 7)])`,
+		strings.Repeat("(", 40), strings.Repeat("[", 40), `IP(ttl=-1)`, `"\u00e9\q`, `IP()/TCP(options=[("SAck", (1, 2))])`,
+	} {
+		f.Add(s, false)
+	}
+	f.Fuzz(func(t *testing.T, text string, noLink bool) {
+		e, err := Parse(text)
+		if err != nil {
+			var at *PlaceError
+			if e != nil || !errors.As(err, &at) || at.At < 1 || at.At > len(text)+1 || len(err.Error()) > 2000 || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v, and %v", err, e)
+			}
+			return
+		}
+		if e.Count() == 0 {
+			t.Error("no frames")
+		}
+		n := uint64(0)
+		for frame, err := range e.Frames(&world{noLink: noLink}) {
+			if (err == nil) != (frame.Bytes != nil) && len(frame.Bytes) > 0 || len(frame.Bytes) > maxFrame {
+				t.Errorf("%d bytes, %v", len(frame.Bytes), err)
+			}
+			if err == nil && n < 2 && len(frame.Bytes) < 2000 {
+				Dump(frame)
+			}
+			if n++; n == 64 {
+				break
+			}
+		}
+		if n != min(e.Count(), 64) {
+			t.Errorf("%d frames of %d", n, e.Count())
+		}
+	})
+}
+
+// FuzzFromHex holds that what is read can be read again, and that it is no more
+// than there was.
+func FuzzFromHex(f *testing.F) {
+	for _, s := range []string{dumped, xxdDump, hexdumpDump, tcpdumpDump, "02:00 # a\n\n0x03,\\x04\n", "00000010: 02"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		frames, err := FromHex(text)
+		if err != nil {
+			if frames != nil {
+				t.Errorf("%v and an error, %v", frames, err)
+			}
+			return
+		}
+		var again []string
+		for _, b := range frames {
+			if len(b) == 0 || len(b) > len(text)/2 {
+				t.Errorf("a frame of %d bytes", len(b))
+			}
+			again = append(again, hex.EncodeToString(b))
+		}
+		second, err := FromHex(strings.Join(again, "\n\n"))
+		if err != nil || len(second) != len(frames) {
+			t.Fatalf("%d frames are read back as %d, %v", len(frames), len(second), err)
+		}
+		for i := range frames {
+			if !bytes.Equal(frames[i], second[i]) {
+				t.Errorf("frame %d is read back as %x, it was %x", i, second[i], frames[i])
+			}
+		}
+	})
+}
+
+// FuzzReadFile holds that no file makes us panic, or give more than it has.
+func FuzzReadFile(f *testing.F) {
+	frames := written()
+	one, _ := pcap(f, layers.LinkTypeEthernet, frames...)
+	ng, _ := pcapng(f, []layers.LinkType{layers.LinkTypeEthernet, layers.LinkTypeRaw}, frames...)
+	for _, file := range [][]byte{one, ng, one[:100], ng[:200], zipped(f, one)} {
+		f.Add(file)
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		total, ended := 0, false
+		for frame, err := range ReadFile(bytes.NewReader(file)) {
+			if ended {
+				t.Fatal("something follows an error")
+			}
+			ended = err != nil
+			// Compressed, a file may have much more than it is long.
+			if total += len(frame.Bytes) + 1; total > 1<<20 {
+				break
+			}
+		}
+	})
+}
+
+// FuzzDump holds that no frame makes us panic, break a line or write what a
+// terminal obeys.
+func FuzzDump(f *testing.F) {
+	for _, s := range golden(f) {
+		b, err := hex.DecodeString(s.frames[0])
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, withoutLink(s.expression))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, noLink bool) {
+		frame := Frame{Bytes: b, LinkType: layers.LinkTypeEthernet}
+		if noLink {
+			frame.LinkType = layers.LinkTypeRaw
+		}
+		text := Dump(frame)
+		for _, r := range text {
+			if r != '\n' && (r < ' ' || r == 0x7f) {
+				t.Fatalf("%q in %q", r, text)
+			}
+		}
+		if text != "" && !strings.HasSuffix(text, "\n") {
+			t.Error("the last line does not end")
+		}
+	})
+}
