@@ -8,4 +8,8 @@
 // way out and in, wherever the driver gives them; each reply names its source.
 // Finding out who the next hop is happens before the first probe, or beside the
 // later ones, and never counts into an RTT.
+//
+// An Exchanger sends any frames, made by hand or by a library, and tells what came
+// back for each: what a Pinger does with echo requests, in its general form. Exchange
+// does it for a list. Respond is the other side.
 package probe

@@ -4,15 +4,12 @@ package probe
 
 import (
 	"cmp"
-	"errors"
 	"math"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
@@ -40,9 +37,6 @@ type linkState interface {
 }
 
 const (
-	// unreadStamps is after how many probes the error queue is read though
-	// nobody asks, so that it does not fill with the stamps of lost ones.
-	unreadStamps = 64
 	// doubtAfter is how many losses in a row cast doubt on the MAC.
 	doubtAfter = 2
 	// burst is how many probes leave before replies are looked at.
@@ -54,8 +48,6 @@ const (
 	// lookEvery is the least time between two looks at which next hops have been
 	// found, where more than a few are sought.
 	lookEvery = int64(10 * time.Millisecond)
-	// never is a time that does not come.
-	never = int64(MaxDuration) * 2
 )
 
 // An engine sends, receives, pairs and counts. One goroutine runs it; only stop,
@@ -93,13 +85,9 @@ type engine struct {
 	answered int       // targets that have
 	expired  bool      // the deadline has been seen to pass
 
-	outbox    outbox
-	retryAt   int64 // the interface's queue was full: not before this time, 0 if it was not
-	retrying  int64 // since when
-	held      []arrival
-	impatient int    // replies in a row whose stamp did not come in time
-	unread    uint64 // frames since the error queue was read
-	told      int64  // when the reader was woken last
+	station[arrival, *arrival, *target]
+
+	told      int64 // when the reader was woken last
 	fragments *frame.Reassembler
 	// narrow makes a course for a smaller MTU, where that is wanted.
 	narrow func(t *target, mtu int) *course
@@ -112,9 +100,7 @@ type engine struct {
 	neighbor *Neighbor                // how the targets are asked for; nil if they are pinged
 	claimed  map[frame.MAC]netip.Addr // the first target that each MAC answered for
 
-	frames  []capture.Frame
 	ofOther []capture.Frame // by others
-	stamps  []l2.Stamp
 }
 
 // kernelCounts are what the kernel alone has seen.
@@ -130,11 +116,8 @@ func (e *engine) init() {
 		t.prepare(e.timeout, e.memory())
 		outstanding += int64(len(t.table.entries)) / 2
 	}
-	e.outbox = newOutbox(outstanding)
+	e.station = newStation[arrival, *arrival, *target](outstanding)
 	e.asked = make(chan func(), 16)
-	e.held = make([]arrival, 0, 256)
-	e.frames = make([]capture.Frame, capture.MinFrames)
-	e.stamps = make([]l2.Stamp, l2.MinStamps)
 	if e.others != nil {
 		e.ofOther = make([]capture.Frame, capture.MinFrames)
 	}
@@ -285,7 +268,7 @@ func (e *engine) step() (wait time.Duration, done bool) {
 	}
 	if e.done(now) {
 		// What has been counted is told, whichever stamps it lacks.
-		e.settle(instant{mono: math.MaxInt64})
+		e.settle(instant{mono: math.MaxInt64}, e.points, e)
 		e.beginAll(now)
 		return 0, true
 	}
@@ -317,11 +300,11 @@ func (e *engine) collect(now instant) {
 // listen reads what has come.
 func (e *engine) listen() {
 	e.receive()
-	if len(e.held) > 0 || e.unread >= unreadStamps {
-		e.readStamps()
+	if e.wantsStamps() {
+		e.readStamps(e.wire, e.points)
 	}
 	if len(e.held) > 0 {
-		e.settle(e.now())
+		e.settle(e.now(), e.points, e)
 	}
 }
 
@@ -445,9 +428,7 @@ func (e *engine) wait(now instant) time.Duration {
 	if e.found.Load() {
 		at = min(at, e.looked+lookEvery)
 	}
-	if len(e.held) > 0 {
-		at = min(at, e.held[0].until)
-	}
+	at = min(at, e.heldUntil())
 	return time.Duration(max(at-e.now().mono, 0))
 }
 
@@ -564,13 +545,14 @@ func (e *engine) sendOne(t *target, now instant, due int64) bool {
 	if old := t.holder(n); old != nil {
 		e.lose(t, old, now)
 	}
-	*p = entry{n: n, due: due, sent: now}
+	*p = entry{n: n, due: due, departure: departure{sent: now}}
 	err := e.transmit(t, p)
-	if err != nil && e.retry(t, err, now.mono) {
+	if err != nil && e.full(err, now.mono, e.timeout, t.schedule.backOff()) {
+		t.stats.SendRetries++
 		*p = entry{}
 		return false
 	}
-	e.retrying, e.retryAt = 0, 0
+	e.cleared()
 	t.stats.Sent = n
 	if n == 1 {
 		t.first = now.mono
@@ -586,24 +568,6 @@ func (e *engine) sendOne(t *target, now instant, due int64) bool {
 		p.fate = fateFailed
 		e.fail(t, p, now, Failure{Local: err})
 	}
-	return true
-}
-
-// retry tells whether a probe that could not leave is to be tried again: its
-// interface's queue was full (ENOBUFS, packet(7); EAGAIN with as much in flight as
-// SO_SNDBUF allows), as ping does. A queue that stays full for a whole timeout
-// has come to a stop.
-func (e *engine) retry(t *target, err error, now int64) bool {
-	if !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOMEM) {
-		return false
-	}
-	if e.retrying == 0 {
-		e.retrying = now
-	} else if now-e.retrying >= e.timeout {
-		return false
-	}
-	t.stats.SendRetries++
-	e.retryAt = now + t.schedule.backOff()
 	return true
 }
 
@@ -639,8 +603,7 @@ func (e *engine) transmit(t *target, p *entry) error {
 		if i > 0 {
 			n = 0 // the first fragment's departure is the probe's
 		}
-		e.unread++
-		if err := e.wire.Send(f, e.outbox.add(t, n)); err != nil {
+		if err := e.station.send(e.wire, f, t, n); err != nil {
 			e.outbox.forget(last)
 			return t.sendError(err)
 		}
@@ -733,7 +696,7 @@ func (e *engine) expire(t *target, now instant) {
 
 func (e *engine) lose(t *target, p *entry, now instant) {
 	if p.left && (p.softwareStamp(e.points.departure) == 0 || e.points.hardware && p.hardware == 0) {
-		e.readStamps() // when did it leave?
+		e.readStamps(e.wire, e.points) // when did it leave?
 	}
 	p.fate = fateLost
 	t.stats.Lost++

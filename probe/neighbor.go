@@ -389,7 +389,7 @@ func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
 	if eth.Decode(f.Data) != nil {
 		return false
 	}
-	a := arrival{stamp: f.Arrival, hardware: f.Hardware, got: got, until: got.mono + int64(stampPatience)}
+	a := arrival{landing: landing{stamp: f.Arrival, hardware: f.Hardware, got: got}}
 	answer := &Answer{Broadcast: eth.Dst.IsGroup()}
 	a.reply.Answer, a.reply.VLANs = answer, vlans(f, &eth)
 	// Of which address something is said, and to whom.

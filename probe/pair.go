@@ -110,13 +110,9 @@ func (e *engine) pairReply(t *target, f *capture.Frame, got instant, eth *frame.
 		return false // it answers a probe of an earlier round of sequence numbers
 	}
 	a := arrival{
-		target:   t,
-		n:        n,
-		stamp:    f.Arrival,
-		hardware: f.Hardware,
-		sent:     p.sent,
-		got:      got,
-		until:    got.mono + int64(stampPatience),
+		landing: landing{stamp: f.Arrival, hardware: f.Hardware, sent: p.sent, got: got},
+		target:  t,
+		n:       n,
 		reply: Reply{
 			From:      ip.Src,
 			FromMAC:   eth.Src,
@@ -155,9 +151,7 @@ func vlans(f *capture.Frame, eth *frame.Ethernet) VLANs {
 
 // hold keeps a reply until its probe's stamps are there.
 func (e *engine) hold(a *arrival, p *entry) {
-	if e.impatient >= patienceTries {
-		a.until = a.got.mono
-	}
+	a.until = e.patience(a.got)
 	t := a.target
 	if a.reply.Corrupted {
 		t.stats.Corrupted++
@@ -265,8 +259,8 @@ func (e *engine) pairError(got instant, ip *frame.IP, icmp *frame.ICMP) bool {
 		e.acknowledge(t, p, got)
 	}
 	// Replies that came before it are told before it.
-	e.readStamps()
-	e.settle(got)
+	e.readStamps(e.wire, e.points)
+	e.settle(got, e.points, e)
 	if !f.Notice {
 		e.departed(t, p, got)
 	}

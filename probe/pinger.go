@@ -9,7 +9,6 @@ import (
 	"io"
 	"iter"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +48,7 @@ const manyTargets = 64
 
 // A Pinger probes one or more targets by one interface. Run it once.
 type Pinger struct {
+	sockets
 	cfg       Config
 	secret    secret
 	routing   *l2.Routing
@@ -57,13 +57,8 @@ type Pinger struct {
 	neighbors *arp.Table
 	// responders answer for the sources that the host does not answer for.
 	responders map[netip.Addr]*arp.Responder
-	watch      *l2.Watch
 	filter     *bpf.Filter
-	in         *capture.Socket
 	others     []*capture.Socket // that hear what comes in by other members of a bridge, bond or VRF
-	out        *l2.Link
-	loop       *sock.Loop
-	restore    func() error // the NIC's setting; nil if it was not changed
 	engine     *engine
 	ran        atomic.Bool
 
@@ -116,10 +111,11 @@ func (p *Pinger) open() error {
 	if err != nil {
 		return err
 	}
-	points, err := p.points()
+	points, why, err := p.points(p.ifc, p.cfg.Timestamps, p.cfg.SetHardware)
 	if err != nil {
 		return err
 	}
+	p.started.TimestampsWhy = why
 	match := p.cfg.match(ways.paths, p.secret)
 	if p.filter, err = bpf.NewFilter(match, p.cfg.Filter); err != nil {
 		return err
@@ -129,19 +125,10 @@ func (p *Pinger) open() error {
 	}); err != nil {
 		return err
 	}
-	if p.out, err = l2.OpenLink(p.ifc, &l2.LinkConfig{
-		NoStamps: points.departure == l2.StampUser,
-		Hardware: points.hardware,
-		Mark:     p.cfg.Mark,
-	}); err != nil {
+	if why, err = p.openOut(p.ifc, &points, p.cfg.Timestamps, p.cfg.Mark); err != nil {
 		return err
-	}
-	if points.hardware && !p.out.Hardware() {
-		points.hardware = false
-		p.started.TimestampsWhy = errors.New("this kernel gives no stamps of driver and NIC together")
-		if p.cfg.Timestamps == TimestampsHardware {
-			return noStamps{fmt.Errorf("no hardware stamps on %s: %w", p.ifc.Name, p.started.TimestampsWhy)}
-		}
+	} else if why != nil {
+		p.started.TimestampsWhy = why
 	}
 	if points.departure != l2.StampUser {
 		p.in.WarmUp() // so that probe 1 is as true as probe 100
@@ -157,9 +144,10 @@ func (p *Pinger) open() error {
 		return err
 	}
 	p.describe(targets, points)
+	p.spin = p.cfg.Spin
 	base := time.Now()
 	p.engine = &engine{
-		wire:     &sockets{p: p},
+		wire:     &p.sockets,
 		link:     p.watch,
 		now:      func() instant { return readClocks(base) },
 		events:   newRing(ringSize, len(targets)),
@@ -412,83 +400,6 @@ func (p *Pinger) answerFor(path *l2.Path) error {
 	return nil
 }
 
-// points says which stamps are to be had. Arrivals are stamped by the kernel
-// itself, whatever the driver.
-func (p *Pinger) points() (points, error) {
-	ifc, want := p.ifc, p.cfg.Timestamps
-	if p.cfg.SetHardware {
-		var err error
-		if p.restore, err = ifc.SetHardwareStamps(); err != nil {
-			return points{}, err
-		}
-	}
-	if want == TimestampsUser {
-		return points{departure: l2.StampUser}, nil
-	}
-	ability, err := ifc.Stamps()
-	best := points{departure: ability.Departure}
-	switch want {
-	case TimestampsSched:
-		best.departure = l2.StampSched
-	case TimestampsDriver:
-		if ability.Departure != l2.StampDriver {
-			if err == nil {
-				err = errNoDepartures
-			}
-			return points{}, noStamps{fmt.Errorf("no driver stamps on %s: %w", ifc.Name, err)}
-		}
-	default:
-		why := ability.HardwareNow()
-		if err != nil {
-			why = err
-		}
-		best.hardware = why == nil
-		if why != nil && want == TimestampsHardware {
-			return points{}, noStamps{why}
-		}
-		if best.departure != l2.StampDriver {
-			why = errNoDepartures
-		}
-		p.started.TimestampsWhy = why
-	}
-	return best, nil
-}
-
-// sockets is the engine's wire.
-type sockets struct {
-	p       *Pinger
-	watched bool // the error queue ends a wait
-}
-
-func (s *sockets) Send(b []byte, id uint32) error { return s.p.out.Send(b, id) }
-
-func (s *sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.p.out.ReadStamps(stamps) }
-
-func (s *sockets) Receive(frames []capture.Frame) (int, error) { return s.p.in.Receive(frames) }
-
-func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error {
-	if s.p.cfg.Spin {
-		// A thread of its own keeps its caches.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		for {
-			if _, _, done := turn(); done {
-				return nil
-			}
-		}
-	}
-	var failed error
-	err := s.p.loop.Run(func() (time.Duration, bool) {
-		wait, stamps, done := turn()
-		if stamps != s.watched {
-			failed = s.p.loop.WatchErrors(s.p.out.FD(), stamps)
-			s.watched = stamps
-		}
-		return wait, done || failed != nil
-	})
-	return errors.Join(err, failed)
-}
-
 // Run resolves the next hops, probes, and yields what happens: for each target
 // Start, then the events of its probes, then Summary; with several targets a last
 // Summary is over all of them. It ends when the Config says so, when ctx
@@ -550,37 +461,15 @@ func (p *Pinger) run(ctx context.Context, yield func(Event) bool) error {
 // launch runs the engine until it is done, ctx is, or finish is called, which
 // waits for it.
 func (p *Pinger) launch(ctx context.Context) (finish func() error) {
-	end := func() {
-		p.engine.stop()
-		p.loop.Wake()
-	}
 	if ctx.Err() != nil {
 		p.engine.stop() // before it sends anything
 	}
-	ended := make(chan struct{})
-	release := context.AfterFunc(ctx, func() {
-		end()
-		close(ended)
-	})
-	done := make(chan struct{})
-	var keeping sync.WaitGroup
-	keeping.Go(func() { newKeeper(p).run(done) })
-	result := make(chan error, 1)
-	go func() {
-		err := p.engine.run()
-		close(done)
-		keeping.Wait()
+	return launch(ctx, p.engine.run, func() {
+		p.engine.stop()
+		p.loop.Wake()
+	}, newKeeper(p).run, func() {
 		p.engine.addKernelCounts(p.filter, p.in)
 		p.engine.events.close()
-		result <- err
-	}()
-	return sync.OnceValue(func() error {
-		end()
-		err := <-result
-		if !release() {
-			<-ended // it is about to use the loop
-		}
-		return err
 	})
 }
 
@@ -592,35 +481,20 @@ func (p *Pinger) Statistics() Statistics { return p.engine.snapshot() }
 func (p *Pinger) Close() error {
 	p.ran.Store(true)
 	p.closing.Do(func() {
-		var sockets []io.Closer
-		if p.in != nil {
-			sockets = append(sockets, p.in)
-		}
-		if p.out != nil {
-			sockets = append(sockets, p.out)
-		}
+		var others []io.Closer
 		for _, s := range p.others {
-			sockets = append(sockets, s)
+			others = append(others, s)
 		}
 		if p.neighbors != nil {
-			sockets = append(sockets, p.neighbors)
+			others = append(others, p.neighbors)
 		}
 		for _, r := range p.responders {
-			sockets = append(sockets, r)
+			others = append(others, r)
 		}
 		if p.routing != nil {
-			sockets = append(sockets, p.routing)
+			others = append(others, p.routing)
 		}
-		if p.watch != nil {
-			sockets = append(sockets, p.watch)
-		}
-		if p.loop != nil {
-			sockets = append(sockets, p.loop)
-		}
-		p.closed = sock.CloseAll(sockets...)
-		if p.restore != nil {
-			p.closed = errors.Join(p.closed, p.restore())
-		}
+		p.closed = p.sockets.close(others...)
 		if p.filter != nil {
 			p.closed = errors.Join(p.closed, p.filter.Close())
 		}

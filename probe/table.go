@@ -16,16 +16,13 @@ const (
 
 // An entry is what is remembered of a probe.
 type entry struct {
-	n    uint64 // its number; 0: the entry is empty
-	due  int64  // when it was to leave
-	sent instant
-	// Departure stamps, 0 while there is none: by CLOCK_REALTIME, and by the
-	// NIC's clock.
-	sched, driver, hardware int64
-	checksum                uint16 // of the ICMP message, as an ICMP error quotes it
-	fate                    fate
-	left                    bool // it was handed to the interface
-	judged                  bool // its departure is in the statistics
+	n   uint64 // its number; 0: the entry is empty
+	due int64  // when it was to leave
+	departure
+	checksum uint16 // of the ICMP message, as an ICMP error quotes it
+	fate     fate
+	left     bool // it was handed to the interface
+	judged   bool // its departure is in the statistics
 }
 
 // A table remembers the latest probes. Its size is fixed.

@@ -1,0 +1,117 @@
+//go:build linux
+
+package probe
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/l2ping/l2ping/arp"
+	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
+)
+
+// Limits of an ExchangeConfig.
+const (
+	DefaultWindow = 4096
+	MaxWindow     = 1 << 15
+)
+
+// ExchangeConfig says how requests are sent, and what answers them. Its zero value
+// sends each request once, as fast as it goes, and takes its first answer.
+type ExchangeConfig struct {
+	// Timeout is how long a request is waited for after it left. 0 is
+	// DefaultTimeout.
+	Timeout time.Duration
+	// Interval is the time from request to request, at least MinInterval. 0 sends
+	// as fast as the Window allows, many with one system call.
+	Interval time.Duration
+	// Window is how many requests may be out at once, at most MaxWindow. 0 is
+	// DefaultWindow. Where nobody answers, Window requests leave in one Timeout.
+	Window int
+	// Retry is how often a request that nobody has answered is sent again, each
+	// time for another Timeout. If it is negative, all that nobody has answered
+	// are sent again, in rounds, until so many rounds in a row brought no answer
+	// at all; they are remembered until then.
+	Retry int
+	// Multi takes all answers that come until a request's Timeout, and not the
+	// first alone: of a broadcast, or of all hosts with one address. A caller who
+	// reads too slowly may miss some beyond the first.
+	Multi bool
+
+	// Rules pair frames of protocols that are the caller's own. They go before
+	// what bpf.Answers knows.
+	Rules []Rule
+
+	// MAC is the source of the requests, if it is not the interface's: it is heard
+	// as long as the exchange is open. Answers to other MACs than these two are not
+	// taken, unless the exchange is Promiscuous: then whatever the interface hears.
+	MAC         frame.MAC
+	Promiscuous bool
+	// AnswerFor are addresses that this host does not have and that requests come
+	// from. ARP requests and neighbor solicitations for them are answered as long
+	// as the exchange is open. See Exchanger.
+	AnswerFor []arp.ResponderConfig
+
+	// Filter says which filter the kernel runs.
+	Filter bpf.Mode
+	// Timestamps says which stamps an RTT is taken from.
+	Timestamps Timestamps
+	// SetHardware has the NIC stamp all frames, as Config.SetHardware does.
+	SetHardware bool
+}
+
+// A Rule says what answers what in a protocol of the caller's own. Its methods are
+// called from one goroutine, with frames as they are: of any length and content.
+// The frames are valid during the call.
+type Rule interface {
+	// EtherType is that of requests and answers, from 0x0600 up. All frames of it
+	// pass the filter in the kernel.
+	EtherType() frame.EtherType
+	// RequestKey and AnswerKey are what a request and its answers have in common,
+	// such as a number. ok is false for what is none.
+	RequestKey(request *frame.Ethernet) (key uint64, ok bool)
+	AnswerKey(answer *frame.Ethernet) (key uint64, ok bool)
+	// Answers has the last word on two frames of one key and the same VLANs.
+	Answers(answer, request *frame.Ethernet) bool
+}
+
+// setDefaults fills in what was left out and checks the rest.
+func (c *ExchangeConfig) setDefaults() error {
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Window == 0 {
+		c.Window = DefaultWindow
+	}
+	switch {
+	case c.Timeout < 0 || c.Timeout > MaxDuration:
+		return fmt.Errorf("timeout %v: not from 0 to %d days", c.Timeout, MaxDuration/(24*time.Hour))
+	case c.Interval != 0 && c.Interval < MinInterval || c.Interval > MaxDuration:
+		return fmt.Errorf("interval %v: not 0, nor from %v to %d days", c.Interval, MinInterval, MaxDuration/(24*time.Hour))
+	case c.Window < 0 || c.Window > MaxWindow:
+		return fmt.Errorf("window of %d requests: not from 1 to %d", c.Window, MaxWindow)
+	case c.MAC.IsGroup():
+		return fmt.Errorf("source MAC %s: a group sends nothing", c.MAC)
+	case len(c.Rules) > bpf.MaxEtherTypes:
+		return fmt.Errorf("%d rules: at most %d", len(c.Rules), bpf.MaxEtherTypes)
+	case c.SetHardware && c.Timestamps != TimestampsAuto && c.Timestamps != TimestampsHardware:
+		return fmt.Errorf("the NIC would be set to stamp, and %v stamps used: only one of them can be meant", c.Timestamps)
+	}
+	return nil
+}
+
+// expect is what the kernel lets pass on an interface.
+func (c *ExchangeConfig) expect(ifc *l2.Interface) *bpf.ExpectConfig {
+	e := &bpf.ExpectConfig{
+		NoLink:      ifc.NoLink,
+		MAC:         c.MAC,
+		Promiscuous: c.Promiscuous,
+		MaxKeys:     bpf.MaxRequestKeys*(c.Window+batchLen) + forgetLen,
+	}
+	for _, r := range c.Rules {
+		e.EtherTypes = append(e.EtherTypes, uint16(r.EtherType()))
+	}
+	return e
+}

@@ -1,0 +1,220 @@
+//go:build linux
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/l2ping/l2ping/arp"
+	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
+)
+
+// RespondConfig says which frames are to be answered.
+type RespondConfig struct {
+	// EtherTypes are the protocols whose frames are handed over, whatever VLAN
+	// tags they bear; at most bpf.MaxEtherTypes. Required. Without a link layer
+	// they can be those of IPv4 and IPv6.
+	EtherTypes []frame.EtherType
+	// MAC is an address to hear besides the interface's own.
+	MAC frame.MAC
+	// Promiscuous takes frames to other hosts too.
+	Promiscuous bool
+	// AnswerFor are addresses that this host does not have, for which ARP requests
+	// and neighbor solicitations are answered meanwhile.
+	AnswerFor []arp.ResponderConfig
+	// Filter says which filter the kernel runs.
+	Filter bpf.Mode
+}
+
+// A responding receives frames, and sends what answers them.
+type responding struct {
+	sockets
+	filter     *bpf.Expected
+	everything io.Closer
+	responders []*arp.Responder
+
+	name    string
+	answer  func([]byte, capture.Frame) []byte
+	frames  []capture.Frame
+	buf     []byte
+	stopped atomic.Bool
+	failed  error
+}
+
+// Respond receives frames on an interface and sends what answer makes of each: the
+// other side of an Exchange, and scapy's AnsweringMachine. It returns when ctx is
+// done, which is no error, or with the reason why it cannot go on, such as an
+// interface that went down or away. It works in the network namespace of the calling
+// thread, and needs what NewExchanger does.
+//
+// answer appends a whole frame to reply, which is empty, and returns it; what is
+// empty is no answer. The frame, with its arrival stamps and the VLAN tag that the
+// kernel took off it, is valid during the call. It is called by the goroutine that
+// called Respond, whose own panics it may have. An answer that cannot leave, for the
+// interface's queue is full or it is too long, is lost.
+//
+// The kernel answers too: echo requests, ARP requests and segments to its own
+// addresses. For an address that the host does not have it does not; see
+// RespondConfig.AnswerFor.
+func Respond(ctx context.Context, iface string, cfg *RespondConfig, answer func(reply []byte, f capture.Frame) []byte) error {
+	return respond(ctx, iface, cfg, answer, nil)
+}
+
+// respond is Respond. ready is called, if it is not nil, when all that comes from
+// then on is heard.
+func respond(ctx context.Context, iface string, cfg *RespondConfig, answer func([]byte, capture.Frame) []byte, ready func()) (err error) {
+	a := &responding{answer: answer, name: iface, frames: make([]capture.Frame, capture.MinFrames)}
+	defer func() { err = errors.Join(err, a.close()) }() // also when answer panics
+	if err := a.open(iface, cfg); err != nil {
+		return err
+	}
+	if ready != nil {
+		ready()
+	}
+	return a.run(ctx)
+}
+
+func (a *responding) open(iface string, cfg *RespondConfig) error {
+	if cfg == nil || len(cfg.EtherTypes) == 0 {
+		return errors.New("respond: no EtherTypes")
+	}
+	ifc, err := l2.InterfaceByName(iface)
+	if err != nil {
+		return err
+	}
+	if err := ifc.Usable(); err != nil {
+		return err
+	}
+	if a.watch, err = ifc.Watch(); err != nil {
+		return err
+	}
+	expect := &bpf.ExpectConfig{NoLink: ifc.NoLink, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous, MaxKeys: 1}
+	for _, t := range cfg.EtherTypes {
+		expect.EtherTypes = append(expect.EtherTypes, uint16(t))
+	}
+	if a.filter, err = bpf.NewExpected(cfg.Filter, expect); err != nil {
+		return err
+	}
+	if a.everything, err = a.openIn(ifc, a.filter, cfg.MAC, false, cfg.Promiscuous); err != nil {
+		return err
+	}
+	if _, err := a.openOut(ifc, &points{departure: l2.StampUser}, TimestampsUser, 0); err != nil {
+		return err
+	}
+	if a.responders, err = openResponders(ifc, cfg.AnswerFor); err != nil {
+		return err
+	}
+	a.loop, err = sock.NewLoop(a.in.FD())
+	return err
+}
+
+// openResponders answers for addresses. What is open is returned also with an error.
+func openResponders(ifc *l2.Interface, list []arp.ResponderConfig) (open []*arp.Responder, err error) {
+	for _, c := range list {
+		r, err := arp.OpenResponder(ifc, c)
+		if err != nil {
+			return open, err
+		}
+		open = append(open, r)
+	}
+	return open, nil
+}
+
+func (a *responding) run(ctx context.Context) error {
+	ended := make(chan struct{})
+	release := context.AfterFunc(ctx, func() {
+		a.stopped.Store(true)
+		a.loop.Wake()
+		close(ended)
+	})
+	done := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		wakeOnChange(a.watch, a.loop, done)
+		close(watched)
+	}()
+	defer func() { // also when answer panics
+		close(done)
+		<-watched
+		if !release() {
+			<-ended // it is about to use the loop
+		}
+	}()
+	err := a.loop.Run(a.turn)
+	return errors.Join(err, a.failed)
+}
+
+func (a *responding) turn() (wait time.Duration, done bool) {
+	for !a.stopped.Load() {
+		if err := a.watch.Err(); err != nil {
+			a.fail(err)
+			return 0, true
+		}
+		n, _ := a.in.Receive(a.frames)
+		for i := range a.frames[:n] {
+			if !a.send(&a.frames[i]) {
+				return 0, true
+			}
+		}
+		if n < len(a.frames) {
+			return time.Duration(never), false
+		}
+	}
+	return 0, true
+}
+
+func (a *responding) fail(err error) { a.failed = fmt.Errorf("respond on %s: %w", a.name, err) }
+
+// send sends the answer to a frame, if there is one. It is false if that was the
+// last.
+func (a *responding) send(f *capture.Frame) bool {
+	a.buf = a.answer(a.buf[:0], *f)
+	if len(a.buf) == 0 {
+		return true
+	}
+	if err := a.out.Send(a.buf, 0); isGone(err) {
+		a.fail(err)
+		return false
+	}
+	return true
+}
+
+func (a *responding) close() error {
+	err := a.sockets.close(closers(a.everything, a.responders)...)
+	if a.filter != nil {
+		err = errors.Join(err, a.filter.Close())
+	}
+	return err
+}
+
+// closers are those beside the sockets.
+func closers(everything io.Closer, responders []*arp.Responder) (list []io.Closer) {
+	if everything != nil {
+		list = append(list, everything)
+	}
+	for _, r := range responders {
+		list = append(list, r)
+	}
+	return list
+}
+
+// wakeOnChange has a run look at its interface when something has changed.
+func wakeOnChange(watch *l2.Watch, loop *sock.Loop, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-watch.Changes():
+			loop.Wake()
+		}
+	}
+}

@@ -1,0 +1,234 @@
+//go:build linux
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/l2ping/l2ping/bpf"
+	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
+)
+
+// sockets are the way out and the way in of a run by one interface, with what
+// waits for either and what watches the interface: a wire.
+type sockets struct {
+	watch   *l2.Watch
+	in      *capture.Socket
+	out     *l2.Link
+	loop    *sock.Loop
+	restore func() error // the NIC's setting; nil if it was not changed
+
+	spin    bool
+	watched bool // the error queue ends a wait
+}
+
+// Send, SendBatch, ReadStamps and Receive are those of the sockets.
+func (s *sockets) Send(b []byte, id uint32) error { return s.out.Send(b, id) }
+
+func (s *sockets) SendBatch(frames [][]byte, firstID uint32) (int, error) {
+	return s.out.SendBatch(frames, firstID)
+}
+
+func (s *sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.out.ReadStamps(stamps) }
+
+func (s *sockets) Receive(frames []capture.Frame) (int, error) { return s.in.Receive(frames) }
+
+// Run is that of a wire.
+func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error {
+	if s.spin {
+		// A thread of its own keeps its caches.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for {
+			if _, _, done := turn(); done {
+				return nil
+			}
+		}
+	}
+	var failed error
+	err := s.loop.Run(func() (time.Duration, bool) {
+		wait, stamps, done := turn()
+		if stamps != s.watched {
+			failed = s.loop.WatchErrors(s.out.FD(), stamps)
+			s.watched = stamps
+		}
+		return wait, done || failed != nil
+	})
+	return errors.Join(err, failed)
+}
+
+// points says which stamps are to be had, and why none better if the choice was
+// left open. Arrivals are stamped by the kernel itself, whatever the driver.
+func (s *sockets) points(ifc *l2.Interface, want Timestamps, setHardware bool) (best points, why error, err error) {
+	if setHardware {
+		if s.restore, err = ifc.SetHardwareStamps(); err != nil {
+			return points{}, nil, err
+		}
+	}
+	if want == TimestampsUser {
+		return points{departure: l2.StampUser}, nil, nil
+	}
+	ability, err := ifc.Stamps()
+	best.departure = ability.Departure
+	switch want {
+	case TimestampsSched:
+		best.departure = l2.StampSched
+	case TimestampsDriver:
+		if ability.Departure != l2.StampDriver {
+			if err == nil {
+				err = errNoDepartures
+			}
+			return points{}, nil, noStamps{fmt.Errorf("no driver stamps on %s: %w", ifc.Name, err)}
+		}
+	default:
+		if why = ability.HardwareNow(); err != nil {
+			why = err
+		}
+		best.hardware = why == nil
+		if why != nil && want == TimestampsHardware {
+			return points{}, nil, noStamps{why}
+		}
+		if best.departure != l2.StampDriver {
+			why = errNoDepartures
+		}
+	}
+	return best, why, nil
+}
+
+// openIn opens the way in behind a filter for what is expected. everything, if it is
+// promiscuous, has the interface hear all frames until it is closed.
+func (s *sockets) openIn(ifc *l2.Interface, filter *bpf.Expected, mac frame.MAC, hardware, promiscuous bool) (everything io.Closer, err error) {
+	// What passes this one, which the other replaces, is paired with nothing.
+	first, err := bpf.NewFilter(bpf.Match{Kind: bpf.EchoReply, NoLink: ifc.NoLink}, bpf.Classic)
+	if err != nil {
+		return nil, err
+	}
+	defer first.Close()
+	if s.in, err = capture.Open(ifc, capture.Config{Filter: first, Hardware: hardware, MAC: mac}); err != nil {
+		return nil, err
+	}
+	if err := filter.Attach(byFD{s.in}); err != nil {
+		return nil, err
+	}
+	if !promiscuous || ifc.NoLink {
+		return nil, nil
+	}
+	r, err := capture.OpenRing(ifc, &capture.RingConfig{
+		Promiscuous: true, Instructions: bpf.DropAll(), BufferBytes: 1, BlockBytes: 1,
+	})
+	if err != nil {
+		return nil, err // and no Ring in an io.Closer
+	}
+	return r, nil
+}
+
+// byFD is a socket as a filter wants it.
+type byFD struct{ s *capture.Socket }
+
+// SyscallConn returns itself.
+func (c byFD) SyscallConn() (syscall.RawConn, error) { return c, nil }
+
+// Control calls f with the descriptor.
+func (c byFD) Control(f func(fd uintptr)) error {
+	fd := c.s.FD()
+	if fd < 0 {
+		return os.ErrClosed
+	}
+	f(uintptr(fd))
+	return nil
+}
+
+// Read is not supported.
+func (byFD) Read(func(uintptr) bool) error { return errors.ErrUnsupported }
+
+// Write is not supported.
+func (byFD) Write(func(uintptr) bool) error { return errors.ErrUnsupported }
+
+// openOut opens the way out with those stamps. why is not nil where the kernel gives
+// none by the NIC after all: then has says so.
+func (s *sockets) openOut(ifc *l2.Interface, has *points, want Timestamps, mark uint32) (why error, err error) {
+	if s.out, err = l2.OpenLink(ifc, &l2.LinkConfig{
+		NoStamps: has.departure == l2.StampUser,
+		Hardware: has.hardware,
+		Mark:     mark,
+	}); err != nil {
+		return nil, err
+	}
+	if !has.hardware || s.out.Hardware() {
+		return nil, nil
+	}
+	has.hardware = false
+	why = errors.New("this kernel gives no stamps of driver and NIC together")
+	if want == TimestampsHardware {
+		return nil, noStamps{fmt.Errorf("no hardware stamps on %s: %w", ifc.Name, why)}
+	}
+	return why, nil
+}
+
+// open is what is open of the sockets.
+func (s *sockets) open() []io.Closer {
+	var list []io.Closer
+	if s.in != nil {
+		list = append(list, s.in)
+	}
+	if s.out != nil {
+		list = append(list, s.out)
+	}
+	if s.watch != nil {
+		list = append(list, s.watch)
+	}
+	if s.loop != nil {
+		list = append(list, s.loop)
+	}
+	return list
+}
+
+// close closes them, and others with them, and puts the NIC's setting back.
+func (s *sockets) close(others ...io.Closer) error {
+	err := sock.CloseAll(append(s.open(), others...)...)
+	if s.restore != nil {
+		err = errors.Join(err, s.restore())
+	}
+	return err
+}
+
+// launch has run run until it is done, ctx is, or finish is called, which waits for
+// it. end makes run return, and may be called at any time until then; beside runs
+// as long as run does, until its channel is closed.
+func launch(ctx context.Context, run func() error, end func(), beside func(<-chan struct{}), last func()) (finish func() error) {
+	ended := make(chan struct{})
+	release := context.AfterFunc(ctx, func() {
+		end()
+		close(ended)
+	})
+	done := make(chan struct{})
+	var besides sync.WaitGroup
+	besides.Go(func() { beside(done) })
+	result := make(chan error, 1)
+	go func() {
+		err := run()
+		close(done)
+		besides.Wait()
+		last()
+		result <- err
+	}()
+	return sync.OnceValue(func() error {
+		end()
+		err := <-result
+		if !release() {
+			<-ended // it is about to use what end does
+		}
+		return err
+	})
+}
