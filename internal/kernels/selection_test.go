@@ -65,7 +65,7 @@ var choices = map[string]choice{
 	"internal/timestamping": {why: "it reads what was recorded"},
 	"l2/frame":              {why: "it makes and reads bytes"},
 	"probe": {
-		run:  "^(TestInUserNamespace|TestNew|TestPing|TestRun)",
+		run:  "^(TestExchange(AnswerFor|InUserNamespace|InterfaceVanishes|Linux|NoLink|VLAN)|TestInUserNamespace|TestNew|TestPing|TestRespond|TestRun)",
 		skip: "^TestPingPaces$",
 		why:  "what is left out runs on a clock of its own",
 	},
