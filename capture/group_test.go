@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
 	"github.com/l2ping/l2ping/l2/frame"
@@ -137,4 +138,39 @@ func TestGroupsOfMacvlan(t *testing.T) {
 func groupFrame(to frame.MAC) []byte {
 	b := append(to[:], 0x02, 0x00, 0x5e, 0x00, 0x53, 0x02, 0x88, 0xb5)
 	return append(b, make([]byte, 46)...)
+}
+
+// Promiscuous, the interface hears what is to others for as long as the socket is
+// open, also when it was made anew.
+func TestPromiscuous(t *testing.T) {
+	pair := silentPair(t)
+	ifc := lookUp(t, pair.Near, "eth0")
+	promiscuity := func() int {
+		t.Helper()
+		link, err := pair.Near.Handle().LinkByName("eth0")
+		must(t, err)
+		return link.Attrs().Promisc
+	}
+	open := func() *Socket {
+		t.Helper()
+		var s *Socket
+		must(t, pair.Near.Do(func() (err error) {
+			s, err = Open(ifc, Config{Filter: newFilter(t, pair, bpf.Classic), Promiscuous: true, MAC: frame.MAC{2, 0, 0x5e, 0, 0x53, 0x44}})
+			return err
+		}))
+		return s
+	}
+	before := promiscuity()
+	s := open()
+	if n := promiscuity(); n != before+1 || s.Joined() != JoinedPromiscuous {
+		t.Errorf("promiscuity %d after %d, joined %v", n, before, s.Joined())
+	}
+	must(t, s.Rebind(ifc))
+	if n := promiscuity(); n != before+1 {
+		t.Errorf("promiscuity %d after Rebind, want %d", n, before+1)
+	}
+	must(t, s.Close())
+	if n := promiscuity(); n != before {
+		t.Errorf("promiscuity %d after Close, want %d", n, before)
+	}
 }

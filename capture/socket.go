@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -16,11 +17,18 @@ import (
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
+// A Filter decides in the kernel which frames a socket is given: a bpf.Filter, or a
+// bpf.Expected.
+type Filter interface {
+	// Attach puts it in the place of the socket's filter, at once.
+	Attach(syscall.Conn) error
+}
+
 // Config configures Open.
 type Config struct {
 	// Filter decides what is delivered. Required. It stays the caller's, and
 	// must not be closed before the socket.
-	Filter *bpf.Filter
+	Filter Filter
 	// Hardware asks for the NIC's stamps too. It changes nothing on the NIC:
 	// l2.StampAbility.HardwareNow says whether that stamps.
 	Hardware bool
@@ -35,6 +43,9 @@ type Config struct {
 	// whether or not the host is in those groups (PACKET_MR_MULTICAST). Of more
 	// than MaxGroups, all that there are are heard (PACKET_MR_ALLMULTI).
 	Groups []frame.MAC
+	// Promiscuous has the interface hear all frames, whomever they are to, for as
+	// long as the socket is open (PACKET_MR_PROMISC).
+	Promiscuous bool
 }
 
 // MaxGroups is how many multicast addresses a socket hears by name.
@@ -73,6 +84,7 @@ type Socket struct {
 	mac    frame.MAC
 	joined Joined
 	groups []frame.MAC
+	all    bool // hear everything
 	// members are what is joined.
 	members []unix.PacketMreq
 }
@@ -91,7 +103,7 @@ func Open(ifc *l2.Interface, cfg Config) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{conn: conn, mac: cfg.MAC, groups: cfg.Groups}
+	s := &Socket{conn: conn, mac: cfg.MAC, groups: cfg.Groups, all: cfg.Promiscuous}
 	s.makeRoom(ifc)
 	if err := s.setUp(ifc, cfg); err != nil {
 		_ = conn.Close()
@@ -141,14 +153,22 @@ func (s *Socket) setUp(ifc *l2.Interface, cfg Config) error {
 	return cfg.Filter.Attach(s.conn)
 }
 
-// join has the interface hear the socket's MAC: by name, or if the driver has no
-// room for it, by hearing everything; and its groups.
+// join has the interface hear everything, if that is asked for; else the socket's
+// MAC, by name, or if the driver has no room for it, by hearing everything; and its
+// groups.
 func (s *Socket) join(ifc *l2.Interface) error {
 	s.leave()
 	if ifc.NoLink {
 		return nil
 	}
-	if !s.mac.IsZero() && s.mac != ifc.MAC {
+	if s.all {
+		if err := s.add(ifc, unix.PACKET_MR_PROMISC, frame.MAC{}); err != nil {
+			return fmt.Errorf("hear all frames: %w", err)
+		}
+		if !s.mac.IsZero() && s.mac != ifc.MAC {
+			s.joined = JoinedPromiscuous
+		}
+	} else if !s.mac.IsZero() && s.mac != ifc.MAC {
 		s.joined = JoinedUnicast
 		err := s.add(ifc, unix.PACKET_MR_UNICAST, s.mac)
 		if err != nil {
@@ -218,7 +238,7 @@ func (s *Socket) Rebind(ifc *l2.Interface) error {
 // SetFilter puts another filter in the place of the socket's, at once: between
 // the two nothing passes that neither lets through. Frames that wait to be read
 // have passed the old one, which may be closed.
-func (s *Socket) SetFilter(f *bpf.Filter) error {
+func (s *Socket) SetFilter(f Filter) error {
 	if err := f.Attach(s.conn); err != nil {
 		return fmt.Errorf("set filter of packet socket: %w", err)
 	}

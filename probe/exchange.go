@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"iter"
 	"slices"
 	"sync"
@@ -87,7 +86,6 @@ type Exchanger struct {
 	cfg        ExchangeConfig
 	ifc        *l2.Interface
 	filter     *bpf.Expected
-	everything io.Closer // what has the interface promiscuous
 	responders []*arp.Responder
 	exchange   *exchange
 	why        error // no better stamps
@@ -137,7 +135,9 @@ func (x *Exchanger) open(iface string) error {
 	if x.filter, err = bpf.NewExpected(x.cfg.Filter, x.cfg.expect(x.ifc)); err != nil {
 		return err
 	}
-	if x.everything, err = x.openIn(x.ifc, x.filter, x.cfg.MAC, has.hardware, x.cfg.Promiscuous); err != nil {
+	if x.in, err = capture.Open(x.ifc, capture.Config{
+		Filter: x.filter, Hardware: has.hardware, MAC: x.cfg.MAC, Promiscuous: x.cfg.Promiscuous,
+	}); err != nil {
 		return err
 	}
 	if why, err = x.openOut(x.ifc, &has, x.cfg.Timestamps, 0); err != nil {
@@ -286,7 +286,7 @@ func (x *Exchanger) Statistics() ExchangeStatistics { return x.exchange.statisti
 func (x *Exchanger) Close() error {
 	x.ran.Store(true)
 	x.closing.Do(func() {
-		x.closed = x.sockets.close(closers(x.everything, x.responders)...)
+		x.closed = x.sockets.close(closers(x.responders)...)
 		if x.filter != nil {
 			x.closed = errors.Join(x.closed, x.filter.Close())
 		}

@@ -39,7 +39,6 @@ type RespondConfig struct {
 type responding struct {
 	sockets
 	filter     *bpf.Expected
-	everything io.Closer
 	responders []*arp.Responder
 
 	name    string
@@ -104,7 +103,7 @@ func (a *responding) open(iface string, cfg *RespondConfig) error {
 	if a.filter, err = bpf.NewExpected(cfg.Filter, expect); err != nil {
 		return err
 	}
-	if a.everything, err = a.openIn(ifc, a.filter, cfg.MAC, false, cfg.Promiscuous); err != nil {
+	if a.in, err = capture.Open(ifc, capture.Config{Filter: a.filter, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous}); err != nil {
 		return err
 	}
 	if _, err := a.openOut(ifc, &points{departure: l2.StampUser}, TimestampsUser, 0); err != nil {
@@ -189,7 +188,7 @@ func (a *responding) send(f *capture.Frame) bool {
 }
 
 func (a *responding) close() error {
-	err := a.sockets.close(closers(a.everything, a.responders)...)
+	err := a.sockets.close(closers(a.responders)...)
 	if a.filter != nil {
 		err = errors.Join(err, a.filter.Close())
 	}
@@ -197,10 +196,7 @@ func (a *responding) close() error {
 }
 
 // closers are those beside the sockets.
-func closers(everything io.Closer, responders []*arp.Responder) (list []io.Closer) {
-	if everything != nil {
-		list = append(list, everything)
-	}
+func closers(responders []*arp.Responder) (list []io.Closer) {
 	for _, r := range responders {
 		list = append(list, r)
 	}

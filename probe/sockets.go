@@ -7,17 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/internal/sock"
 	"github.com/l2ping/l2ping/l2"
-	"github.com/l2ping/l2ping/l2/frame"
 )
 
 // sockets are the way out and the way in of a run by one interface, with what
@@ -105,55 +101,6 @@ func (s *sockets) points(ifc *l2.Interface, want Timestamps, setHardware bool) (
 	}
 	return best, why, nil
 }
-
-// openIn opens the way in behind a filter for what is expected. everything, if it is
-// promiscuous, has the interface hear all frames until it is closed.
-func (s *sockets) openIn(ifc *l2.Interface, filter *bpf.Expected, mac frame.MAC, hardware, promiscuous bool) (everything io.Closer, err error) {
-	// What passes this one, which the other replaces, is paired with nothing.
-	first, err := bpf.NewFilter(bpf.Match{Kind: bpf.EchoReply, NoLink: ifc.NoLink}, bpf.Classic)
-	if err != nil {
-		return nil, err
-	}
-	defer first.Close()
-	if s.in, err = capture.Open(ifc, capture.Config{Filter: first, Hardware: hardware, MAC: mac}); err != nil {
-		return nil, err
-	}
-	if err := filter.Attach(byFD{s.in}); err != nil {
-		return nil, err
-	}
-	if !promiscuous || ifc.NoLink {
-		return nil, nil
-	}
-	r, err := capture.OpenRing(ifc, &capture.RingConfig{
-		Promiscuous: true, Instructions: bpf.DropAll(), BufferBytes: 1, BlockBytes: 1,
-	})
-	if err != nil {
-		return nil, err // and no Ring in an io.Closer
-	}
-	return r, nil
-}
-
-// byFD is a socket as a filter wants it.
-type byFD struct{ s *capture.Socket }
-
-// SyscallConn returns itself.
-func (c byFD) SyscallConn() (syscall.RawConn, error) { return c, nil }
-
-// Control calls f with the descriptor.
-func (c byFD) Control(f func(fd uintptr)) error {
-	fd := c.s.FD()
-	if fd < 0 {
-		return os.ErrClosed
-	}
-	f(uintptr(fd))
-	return nil
-}
-
-// Read is not supported.
-func (byFD) Read(func(uintptr) bool) error { return errors.ErrUnsupported }
-
-// Write is not supported.
-func (byFD) Write(func(uintptr) bool) error { return errors.ErrUnsupported }
 
 // openOut opens the way out with those stamps. why is not nil where the kernel gives
 // none by the NIC after all: then has says so.
