@@ -113,12 +113,12 @@ func attempts() (map[string]func() error, error) {
 			}
 			return l.Close()
 		},
-		"capture.Open": func() error {
+		"capture.OpenSocket": func() error {
 			f, err := bpf.NewFilter(bpf.Match{Kind: bpf.EchoReply, Local: path.Source}, bpf.Classic)
 			if err != nil {
 				return fmt.Errorf("filter: %w", err)
 			}
-			s, err := capture.Open(path.Interface, capture.Config{Filter: f})
+			s, err := capture.OpenSocket(path.Interface, capture.SocketConfig{Filter: f})
 			if err != nil {
 				return errors.Join(err, f.Close())
 			}

@@ -52,11 +52,11 @@ func (p *pair) open(ifc *l2.Interface, foreign bool) error {
 	if p.filter, err = bpf.NewFilter(p.match, bpf.Classic); err != nil {
 		return err
 	}
-	cfg := capture.Config{Filter: p.filter, BufferBytes: receiveBuffer}
+	cfg := capture.SocketConfig{Filter: p.filter, BufferBytes: receiveBuffer}
 	if foreign {
 		cfg.MAC = p.match.MAC
 	}
-	if p.in, err = capture.Open(ifc, cfg); err != nil {
+	if p.in, err = capture.OpenSocket(ifc, cfg); err != nil {
 		return err
 	}
 	if p.out, err = l2.OpenLink(ifc, &l2.LinkConfig{NoStamps: true}); err != nil {

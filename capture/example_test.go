@@ -31,7 +31,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer filter.Close()
-	socket, err := capture.Open(ifc, capture.Config{Filter: filter})
+	socket, err := capture.OpenSocket(ifc, capture.SocketConfig{Filter: filter})
 	if err != nil {
 		log.Fatal(err) // EPERM without CAP_NET_RAW
 	}

@@ -16,7 +16,7 @@ type Frame struct {
 	// way to the driver.
 	Arrival int64
 	// Hardware is when the NIC had the frame, in nanoseconds by its own clock;
-	// 0 if it did not stamp it, or was not asked (Config). It may be subtracted
+	// 0 if it did not stamp it, or was not asked (SocketConfig). It may be subtracted
 	// from another stamp of the same NIC (l2.StampHardware) and from nothing
 	// else.
 	Hardware int64

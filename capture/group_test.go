@@ -53,7 +53,7 @@ func TestGroups(t *testing.T) {
 		}
 	}
 	check("before", false, false)
-	l := openAll(t, pair, n, eth0, Config{Groups: groups, MAC: frame.MAC{0x02, 0x00, 0x5e, 0x00, 0x53, 0x77}})
+	l := openAll(t, pair, n, eth0, SocketConfig{Groups: groups, MAC: frame.MAC{0x02, 0x00, 0x5e, 0x00, 0x53, 0x77}})
 	check("open", true, false)
 	if l.Joined() != JoinedUnicast {
 		t.Errorf("the MAC: %s", l.Joined())
@@ -99,7 +99,7 @@ func TestGroupsOfMacvlan(t *testing.T) {
 		groups []frame.MAC
 		all    bool
 	}{{groups(2), false}, {groups(MaxGroups + 1), true}} {
-		l := openAll(t, pair, n, ifc, Config{Groups: tt.groups})
+		l := openAll(t, pair, n, ifc, SocketConfig{Groups: tt.groups})
 		pinned(t, pair.Far, func() {
 			for i := range strange {
 				far.send(groupFrame(group(128 + i)))
@@ -155,7 +155,7 @@ func TestPromiscuous(t *testing.T) {
 		t.Helper()
 		var s *Socket
 		must(t, pair.Near.Do(func() (err error) {
-			s, err = Open(ifc, Config{Filter: newFilter(t, pair, bpf.Classic), Promiscuous: true, MAC: frame.MAC{2, 0, 0x5e, 0, 0x53, 0x44}})
+			s, err = OpenSocket(ifc, SocketConfig{Filter: newFilter(t, pair, bpf.Classic), Promiscuous: true, MAC: frame.MAC{2, 0, 0x5e, 0, 0x53, 0x44}})
 			return err
 		}))
 		return s

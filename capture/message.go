@@ -23,7 +23,7 @@ type message struct {
 }
 
 // receiveByMessage sets the socket up for what to do without a ring.
-func (r *Ring) receiveByMessage(ifc *l2.Interface, c RingConfig) error {
+func (r *Ring) receiveByMessage(ifc *l2.Interface, c Config) error {
 	fd := r.conn.FD()
 	// Past net.core.rmem_max with CAP_NET_ADMIN alone.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, c.BufferBytes); err != nil {

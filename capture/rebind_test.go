@@ -29,12 +29,12 @@ func lookUp(t testing.TB, n *lab.Namespace, ifname string) *l2.Interface {
 }
 
 // openAll is a Socket on an interface that hears all there is.
-func openAll(t testing.TB, pair *lab.Pair, n *lab.Namespace, ifc *l2.Interface, cfg Config) *listener {
+func openAll(t testing.TB, pair *lab.Pair, n *lab.Namespace, ifc *l2.Interface, cfg SocketConfig) *listener {
 	t.Helper()
 	cfg.Filter = newFilter(t, pair, bpf.Classic)
 	l := &listener{t: t, frames: make([]Frame, MinFrames)}
 	must(t, n.Do(func() (err error) {
-		l.Socket, err = Open(ifc, cfg)
+		l.Socket, err = OpenSocket(ifc, cfg)
 		return err
 	}))
 	t.Cleanup(func() { must(t, l.Socket.Close()) })
@@ -160,7 +160,7 @@ func TestJoin(t *testing.T) {
 	foreign := frame.MAC{0x02, 0x00, 0x5e, 0x00, 0x53, 0x77}
 
 	for mac, want := range map[frame.MAC]Joined{{}: JoinedNone, eth0.MAC: JoinedNone, foreign: JoinedUnicast} {
-		l := openAll(t, pair, n, eth0, Config{MAC: mac})
+		l := openAll(t, pair, n, eth0, SocketConfig{MAC: mac})
 		if got := l.Joined(); got != want {
 			t.Errorf("%s: %s, want %s", mac, got, want)
 		}
@@ -191,7 +191,7 @@ func TestJoin(t *testing.T) {
 	}
 
 	// Made anew, it is joined anew.
-	l := openAll(t, pair, n, eth1, Config{MAC: foreign})
+	l := openAll(t, pair, n, eth1, SocketConfig{MAC: foreign})
 	must(t, n.DeleteLink("eth1"))
 	must(t, n.AddVeth("eth1", "peer1"))
 	must(t, n.SetUp("eth1"))
@@ -220,11 +220,11 @@ func TestJoinPromiscuous(t *testing.T) {
 	must(t, n.SetUp("tun0"))
 	ifc := lookUp(t, n, "tun0")
 	mac := frame.MAC{0x02, 0x00, 0x5e, 0x00, 0x53, 0x77}
-	if l := openAll(t, pair, n, ifc, Config{MAC: mac}); l.Joined() != JoinedNone {
+	if l := openAll(t, pair, n, ifc, SocketConfig{MAC: mac}); l.Joined() != JoinedNone {
 		t.Errorf("without a link layer: %s", l.Joined())
 	}
 	ifc.NoLink = false
-	l := openAll(t, pair, n, ifc, Config{MAC: mac})
+	l := openAll(t, pair, n, ifc, SocketConfig{MAC: mac})
 	if got := promiscuity(t, n, "tun0"); l.Joined() != JoinedPromiscuous || got != 1 {
 		t.Errorf("%s, %d want all frames", l.Joined(), got)
 	}
@@ -235,7 +235,7 @@ func TestJoinPromiscuous(t *testing.T) {
 	// Nothing can be joined on an interface that is gone.
 	gone := *ifc
 	gone.Index = 4711
-	left := openAll(t, pair, n, ifc, Config{})
+	left := openAll(t, pair, n, ifc, SocketConfig{})
 	left.mac = mac
 	if err := left.join(&gone); !errors.Is(err, unix.ENODEV) || left.Joined() != JoinedNone {
 		t.Errorf("%v, %s", err, left.Joined())
@@ -248,7 +248,7 @@ func TestReceiveTun(t *testing.T) {
 	tun := addTun(t, pair.Near)
 	defer func() { must(t, tun.Close()) }()
 	must(t, pair.Near.SetUp("tun0"))
-	l := openAll(t, pair, pair.Near, lookUp(t, pair.Near, "tun0"), Config{})
+	l := openAll(t, pair, pair.Near, lookUp(t, pair.Near, "tun0"), SocketConfig{})
 	packet := reply(t, pair, 1, 56)[14:]
 	if _, err := tun.Write(packet); err != nil {
 		t.Fatal(err)
@@ -261,7 +261,7 @@ func TestReceiveTun(t *testing.T) {
 // The type of a tag that the kernel took off is told, and an inner one is left.
 func TestReceiveTags(t *testing.T) {
 	pair := silentPair(t)
-	l, far := openAll(t, pair, pair.Near, lookUp(t, pair.Near, "eth0"), Config{}), talk(t, pair.Far)
+	l, far := openAll(t, pair, pair.Near, lookUp(t, pair.Near, "eth0"), SocketConfig{}), talk(t, pair.Far)
 	plain := reply(t, pair, 1, 56)
 	tag := func(b []byte, typ frame.EtherType, tci uint16) []byte {
 		t := binary.BigEndian.AppendUint16(bytes.Clone(b[:12]), uint16(typ))

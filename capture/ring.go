@@ -24,16 +24,16 @@ import (
 // for: as many as tcpdump keeps.
 const MaxSnapLen = 262144
 
-// Defaults of RingConfig.
+// Defaults of Config.
 const (
 	defaultBufferBytes  = 32 << 20
 	defaultBlockBytes   = 512 << 10
 	defaultBlockTimeout = 64 * time.Millisecond
 )
 
-// RingConfig configures OpenRing. Its zero value, and nil, takes every frame that
+// Config configures Open. Its zero value, and nil, takes every frame that
 // the interface takes or sends, as tcpdump -p does.
-type RingConfig struct {
+type Config struct {
 	// Filter or Instructions decide what is captured; at most one of them is
 	// given. A Filter stays the caller's, and is for what comes in: it does not
 	// go with DirectionOut.
@@ -85,7 +85,7 @@ type RingStatistics struct {
 // A Ring receives frames through memory that it shares with the kernel (packet(7),
 // TPACKET_V3), for captures: it is fast, for no system call and no copy is made for
 // a frame, and it is late, for frames are handed over by the block
-// (RingConfig.BlockTimeout). A Socket has each at once.
+// (Config.BlockTimeout). A Socket has each at once.
 //
 // It is not safe for concurrent use.
 type Ring struct {
@@ -111,26 +111,26 @@ type Ring struct {
 	stopped bool
 }
 
-// OpenRing opens a packet socket on the interface, with a ring. cfg may be nil. No
+// Open opens a packet socket on the interface, with a ring. cfg may be nil. No
 // frame that the filter does not let through is ever seen. It fails with EPERM
 // without CAP_NET_RAW, and with ENETDOWN if the interface is down. The calling
 // thread's network namespace must be the interface's; afterwards any thread will do.
 //
 // Where the kernel refuses to make a ring, frames are read one by one instead:
 // Fallback tells why.
-func OpenRing(ifc *l2.Interface, cfg *RingConfig) (*Ring, error) {
+func Open(ifc *l2.Interface, cfg *Config) (*Ring, error) {
 	return openRing(ifc, cfg, (*Ring).share)
 }
 
-func openRing(ifc *l2.Interface, cfg *RingConfig, share func(*Ring, RingConfig) error) (*Ring, error) {
+func openRing(ifc *l2.Interface, cfg *Config, share func(*Ring, Config) error) (*Ring, error) {
 	if cfg == nil {
-		cfg = &RingConfig{}
+		cfg = &Config{}
 	}
 	c := *cfg
 	if err := c.complete(); err != nil {
 		return nil, fmt.Errorf("open ring on %s: %w", ifc.Name, err)
 	}
-	// As in Open: with a filter that drops all there is nothing to drain.
+	// As in OpenSocket: with a filter that drops all there is nothing to drain.
 	conn, err := sock.Listen(&net.Interface{Index: ifc.Index, Name: ifc.Name}, unix.ETH_P_ALL, bpf.DropAll())
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func openRing(ifc *l2.Interface, cfg *RingConfig, share func(*Ring, RingConfig) 
 }
 
 // complete fills in the defaults.
-func (c *RingConfig) complete() error {
+func (c *Config) complete() error {
 	if c.Filter != nil && len(c.Instructions) > 0 {
 		return errors.New("both a filter and instructions")
 	}
@@ -182,7 +182,7 @@ func (c *RingConfig) complete() error {
 	return nil
 }
 
-func (r *Ring) setUp(ifc *l2.Interface, c RingConfig, share func(*Ring, RingConfig) error) error {
+func (r *Ring) setUp(ifc *l2.Interface, c Config, share func(*Ring, Config) error) error {
 	if err := r.wake.open(r.conn.FD(), r.closed); err != nil {
 		return err
 	}
@@ -246,7 +246,7 @@ func socketError(fd int) error {
 }
 
 // share makes the ring and maps it. An error leaves the socket without one.
-func (r *Ring) share(c RingConfig) error {
+func (r *Ring) share(c Config) error {
 	fd := r.conn.FD()
 	if err := setOption(fd, "PACKET_VERSION", unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return err
@@ -448,7 +448,7 @@ func (r *Ring) Stop() error {
 	return nil
 }
 
-// Statistics counts since OpenRing.
+// Statistics counts since Open.
 func (r *Ring) Statistics() (RingStatistics, error) {
 	if r.conn == nil {
 		return r.stats, nil // as they were before Close

@@ -25,7 +25,7 @@ import (
 func TestRingContext(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r, far := open(t, pair.Near, "eth0", RingConfig{}), talk(t, pair.Far)
+		r, far := open(t, pair.Near, "eth0", Config{}), talk(t, pair.Far)
 		var ctx context.Context
 		for round := range 3 {
 			var cancel context.CancelFunc
@@ -83,7 +83,7 @@ func TestRingContext(t *testing.T) {
 func TestRingBreak(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r, far := open(t, pair.Near, "eth0", RingConfig{}), talk(t, pair.Far)
+		r, far := open(t, pair.Near, "eth0", Config{}), talk(t, pair.Far)
 		pinned(t, pair.Far, func() {
 			for seq := range uint16(200) {
 				far.send(reply(t, pair, seq, 56))
@@ -105,7 +105,7 @@ func TestRingBreak(t *testing.T) {
 func TestRingDown(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r, far := open(t, pair.Near, "eth0", RingConfig{BlockTimeout: 100 * time.Millisecond}), talk(t, pair.Far)
+		r, far := open(t, pair.Near, "eth0", Config{BlockTimeout: 100 * time.Millisecond}), talk(t, pair.Far)
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		until := func(want int) error {
@@ -167,7 +167,7 @@ func arrived(t testing.TB, r *Ring, n uint64) {
 func TestRingDownWaiting(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r := open(t, pair.Near, "eth0", RingConfig{})
+		r := open(t, pair.Near, "eth0", Config{})
 		far := talk(t, pair.Far)
 		began, ended := make(chan struct{}), make(chan error, 1)
 		go func() {
@@ -193,7 +193,7 @@ func TestRingPromiscuous(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
 		for wanted, promiscuous := range []bool{false, true} {
-			r := open(t, pair.Near, "eth0", RingConfig{Promiscuous: promiscuous})
+			r := open(t, pair.Near, "eth0", Config{Promiscuous: promiscuous})
 			if got := promiscuity(t, pair.Near, "eth0"); got != wanted {
 				t.Errorf("%v: %d want all frames, want %d", promiscuous, got, wanted)
 			}
@@ -211,7 +211,7 @@ func TestRingTun(t *testing.T) {
 		pair := silentPair(t)
 		tun := labtest.AddTun(t, pair.Near, "tun0")
 		must(t, pair.Near.SetUp("tun0"))
-		r := open(t, pair.Near, "tun0", RingConfig{})
+		r := open(t, pair.Near, "tun0", Config{})
 		packet := reply(t, pair, 1, 56)[14:]
 		if _, err := tun.Write(packet); err != nil {
 			t.Fatal(err)
@@ -225,7 +225,7 @@ func TestRingTun(t *testing.T) {
 // The buffer consists of whole blocks, each a power of two pages.
 func TestRingBlocks(t *testing.T) {
 	pair := silentPair(t)
-	r := openRingIn(t, pair.Near, "eth0", RingConfig{BufferBytes: 3 << 20, BlockBytes: 1<<20 - 1}, (*Ring).share)
+	r := openRingIn(t, pair.Near, "eth0", Config{BufferBytes: 3 << 20, BlockBytes: 1<<20 - 1}, (*Ring).share)
 	if r.BufferBytes() != 3<<20 {
 		t.Errorf("%d bytes", r.BufferBytes())
 	}
@@ -236,25 +236,25 @@ func TestOpenRingErrors(t *testing.T) {
 	f := newFilter(t, pair, bpf.Classic)
 	all := assemble(t, ofOurs()...)
 	for _, tt := range []struct {
-		cfg  RingConfig
+		cfg  Config
 		want string
 	}{
-		{RingConfig{Filter: f, Instructions: all}, "open ring on eth0: both a filter and instructions"},
-		{RingConfig{Filter: f, Direction: DirectionOut}, "open ring on eth0: a filter for what comes in, of what goes out"},
-		{RingConfig{SnapLen: -1}, "open ring on eth0: snap length -1: not within 0 (for the default) to 262144"},
-		{RingConfig{SnapLen: MaxSnapLen + 1}, "open ring on eth0: snap length 262145: not within 0 (for the default) to 262144"},
-		{RingConfig{BufferBytes: -1}, "open ring on eth0: buffer size -1: not within 0 (for the default) to 1073741824"},
-		{RingConfig{BlockBytes: 1 << 30}, "open ring on eth0: block size 1073741824: not within 0 (for the default) to 268435456"},
-		{RingConfig{BlockTimeout: -1}, "open ring on eth0: block timeout -1ns: not within 0 (for the default) to 1m0s"},
-		{RingConfig{Instructions: all[:1]}, "set up ring on eth0: attaching classic BPF: setsockopt: invalid argument"},
-		{RingConfig{Instructions: make([]cbpf.RawInstruction, 4097)}, "set up ring on eth0: attaching classic BPF: 4097 instructions, the kernel takes 4096"},
+		{Config{Filter: f, Instructions: all}, "open ring on eth0: both a filter and instructions"},
+		{Config{Filter: f, Direction: DirectionOut}, "open ring on eth0: a filter for what comes in, of what goes out"},
+		{Config{SnapLen: -1}, "open ring on eth0: snap length -1: not within 0 (for the default) to 262144"},
+		{Config{SnapLen: MaxSnapLen + 1}, "open ring on eth0: snap length 262145: not within 0 (for the default) to 262144"},
+		{Config{BufferBytes: -1}, "open ring on eth0: buffer size -1: not within 0 (for the default) to 1073741824"},
+		{Config{BlockBytes: 1 << 30}, "open ring on eth0: block size 1073741824: not within 0 (for the default) to 268435456"},
+		{Config{BlockTimeout: -1}, "open ring on eth0: block timeout -1ns: not within 0 (for the default) to 1m0s"},
+		{Config{Instructions: all[:1]}, "set up ring on eth0: attaching classic BPF: setsockopt: invalid argument"},
+		{Config{Instructions: make([]cbpf.RawInstruction, 4097)}, "set up ring on eth0: attaching classic BPF: 4097 instructions, the kernel takes 4096"},
 	} {
 		must(t, pair.Near.Do(func() error {
 			ifc, err := l2.InterfaceByName("eth0")
 			if err != nil {
 				return err
 			}
-			r, err := OpenRing(ifc, &tt.cfg)
+			r, err := Open(ifc, &tt.cfg)
 			if r != nil || err == nil || err.Error() != tt.want {
 				t.Errorf("%v, %v, want %s", r, err, tt.want)
 			}
@@ -262,14 +262,14 @@ func TestOpenRingErrors(t *testing.T) {
 		}))
 	}
 	must(t, pair.Near.Do(func() error {
-		r, err := OpenRing(&l2.Interface{Index: 4711, Name: "gone0"}, nil)
+		r, err := Open(&l2.Interface{Index: 4711, Name: "gone0"}, nil)
 		if r != nil || !errors.Is(err, unix.ENODEV) || err.Error() != "open packet socket on gone0: no such device" {
 			t.Errorf("%v, %v", r, err)
 		}
 		return nil
 	}))
 	must(t, pair.Near.SetDown("eth0"))
-	for _, share := range []func(*Ring, RingConfig) error{(*Ring).share, refuse} {
+	for _, share := range []func(*Ring, Config) error{(*Ring).share, refuse} {
 		must(t, pair.Near.Do(func() error {
 			ifc, err := l2.InterfaceByName("eth0")
 			if err != nil {
@@ -286,12 +286,12 @@ func TestOpenRingErrors(t *testing.T) {
 
 func TestRingFallback(t *testing.T) {
 	pair := silentPair(t)
-	r := openRingIn(t, pair.Near, "eth0", RingConfig{}, refuse)
+	r := openRingIn(t, pair.Near, "eth0", Config{}, refuse)
 	if err := r.Fallback(); err != errRefused || r.BufferBytes() != 0 {
 		t.Errorf("%v, %d bytes", err, r.BufferBytes())
 	}
 	// The kernel refuses a second ring on one socket.
-	r = openRingIn(t, pair.Near, "eth0", RingConfig{}, func(r *Ring, c RingConfig) error {
+	r = openRingIn(t, pair.Near, "eth0", Config{}, func(r *Ring, c Config) error {
 		must(t, r.share(c))
 		must(t, unix.Munmap(r.memory))
 		r.memory = nil
@@ -306,7 +306,7 @@ func TestRingFallback(t *testing.T) {
 func TestRingClose(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r := open(t, pair.Near, "eth0", RingConfig{})
+		r := open(t, pair.Near, "eth0", Config{})
 		far := talk(t, pair.Far)
 		for range 3 {
 			far.send(reply(t, pair, 1, 56))
@@ -345,7 +345,7 @@ func TestRingClose(t *testing.T) {
 func TestRingAllocates(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r, far := open(t, pair.Near, "eth0", RingConfig{}), talk(t, pair.Far)
+		r, far := open(t, pair.Near, "eth0", Config{}), talk(t, pair.Far)
 		b := reply(t, pair, 1, 56)
 		next, stop := iter.Pull2(r.Frames(t.Context()))
 		defer stop()

@@ -24,7 +24,7 @@ func ExampleRing() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ring, err := capture.OpenRing(ifc, nil)
+	ring, err := capture.Open(ifc, nil)
 	if err != nil {
 		log.Fatal(err) // EPERM without CAP_NET_RAW
 	}

@@ -26,13 +26,13 @@ const quick = time.Millisecond
 
 var errRefused = errors.New("refused")
 
-func refuse(*Ring, RingConfig) error { return errRefused }
+func refuse(*Ring, Config) error { return errRefused }
 
 // eachWay runs a test with a ring, and without.
 func eachWay(t *testing.T, f func(t *testing.T, open ringOpener)) {
-	for name, share := range map[string]func(*Ring, RingConfig) error{"ring": (*Ring).share, "messages": refuse} {
+	for name, share := range map[string]func(*Ring, Config) error{"ring": (*Ring).share, "messages": refuse} {
 		t.Run(name, func(t *testing.T) {
-			f(t, func(t testing.TB, n *lab.Namespace, ifname string, cfg RingConfig) *Ring {
+			f(t, func(t testing.TB, n *lab.Namespace, ifname string, cfg Config) *Ring {
 				t.Helper()
 				r := openRingIn(t, n, ifname, cfg, share)
 				if mapped := r.BufferBytes() > 0; mapped != (name == "ring") || mapped != (r.Fallback() == nil) {
@@ -44,9 +44,9 @@ func eachWay(t *testing.T, f func(t *testing.T, open ringOpener)) {
 	}
 }
 
-type ringOpener func(t testing.TB, n *lab.Namespace, ifname string, cfg RingConfig) *Ring
+type ringOpener func(t testing.TB, n *lab.Namespace, ifname string, cfg Config) *Ring
 
-func openRingIn(t testing.TB, n *lab.Namespace, ifname string, cfg RingConfig, share func(*Ring, RingConfig) error) *Ring {
+func openRingIn(t testing.TB, n *lab.Namespace, ifname string, cfg Config, share func(*Ring, Config) error) *Ring {
 	t.Helper()
 	if cfg.BlockTimeout == 0 {
 		cfg.BlockTimeout = quick
@@ -109,7 +109,7 @@ func rest(t testing.TB, r *Ring) []Frame {
 func TestRing(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r := open(t, pair.Near, "eth0", RingConfig{})
+		r := open(t, pair.Near, "eth0", Config{})
 		far := talk(t, pair.Far)
 		from := time.Now().UnixNano()
 		const many, batch = 3000, 50
@@ -144,8 +144,8 @@ func TestRing(t *testing.T) {
 // ring: the kernel marks them.
 func TestRingStamps(t *testing.T) {
 	pair := silentPair(t)
-	r := openRingIn(t, pair.Near, "eth0", RingConfig{}, (*Ring).share)
-	s := openAll(t, pair, pair.Near, lookUp(t, pair.Near, "eth0"), Config{})
+	r := openRingIn(t, pair.Near, "eth0", Config{}, (*Ring).share)
+	s := openAll(t, pair, pair.Near, lookUp(t, pair.Near, "eth0"), SocketConfig{})
 	far := talk(t, pair.Far)
 	until(t, "one stamp of both", func() bool {
 		sent := reply(t, pair, 1, 56)
@@ -166,7 +166,7 @@ func TestRingDirections(t *testing.T) {
 		}
 		rings := map[Direction]*Ring{}
 		for _, d := range []Direction{DirectionBoth, DirectionIn, DirectionOut} {
-			rings[d] = open(t, pair.Near, "eth0", RingConfig{Direction: d})
+			rings[d] = open(t, pair.Near, "eth0", Config{Direction: d})
 		}
 		near, far := talk(t, pair.Near), talk(t, pair.Far)
 		pinned(t, pair.Far, func() {
@@ -197,8 +197,8 @@ func TestRingDirections(t *testing.T) {
 func TestRingLoopback(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		n := labtest.NewNamespace(t)
-		out := open(t, n, "lo", RingConfig{Direction: DirectionOut})
-		r := open(t, n, "lo", RingConfig{})
+		out := open(t, n, "lo", Config{Direction: DirectionOut})
+		r := open(t, n, "lo", Config{})
 		must(t, n.Do(func() error {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 			if err != nil {
@@ -234,7 +234,7 @@ func TestRingTags(t *testing.T) {
 	const q, ad = frame.EtherTypeVLAN, frame.EtherTypeQinQ
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r, far := open(t, pair.Near, "eth0", RingConfig{}), talk(t, pair.Far)
+		r, far := open(t, pair.Near, "eth0", Config{}), talk(t, pair.Far)
 		plain := reply(t, pair, 1, 56)
 		tag := func(b []byte, typ frame.EtherType, tci uint16) []byte {
 			t := binary.BigEndian.AppendUint16(bytes.Clone(b[:12]), uint16(typ))
@@ -274,17 +274,17 @@ func TestRingSnapLen(t *testing.T) {
 		sent := reply(t, pair, 1, 500)
 		for _, tt := range []struct {
 			name    string
-			cfg     RingConfig
+			cfg     Config
 			want    int
 			because string
 		}{
 			{name: "all", want: len(sent)},
-			{name: "snap length", cfg: RingConfig{SnapLen: 60}, want: 60},
-			{name: "one byte", cfg: RingConfig{SnapLen: 1}, want: 1},
-			{name: "program", cfg: RingConfig{Instructions: assemble(t, cbpf.RetConstant{Val: 40}), SnapLen: 60}, want: 40},
-			{name: "program takes all", cfg: RingConfig{Instructions: assemble(t, cbpf.RetConstant{Val: 0xffffffff}), SnapLen: 60}, want: 60},
-			{name: "program computes", cfg: RingConfig{Instructions: assemble(t, cbpf.LoadConstant{Dst: cbpf.RegA, Val: 70}, cbpf.RetA{}), SnapLen: 60}, want: 60},
-			{name: "match", cfg: RingConfig{Filter: newFilter(t, pair, bpf.Classic), SnapLen: 61}, want: 61},
+			{name: "snap length", cfg: Config{SnapLen: 60}, want: 60},
+			{name: "one byte", cfg: Config{SnapLen: 1}, want: 1},
+			{name: "program", cfg: Config{Instructions: assemble(t, cbpf.RetConstant{Val: 40}), SnapLen: 60}, want: 40},
+			{name: "program takes all", cfg: Config{Instructions: assemble(t, cbpf.RetConstant{Val: 0xffffffff}), SnapLen: 60}, want: 60},
+			{name: "program computes", cfg: Config{Instructions: assemble(t, cbpf.LoadConstant{Dst: cbpf.RegA, Val: 70}, cbpf.RetA{}), SnapLen: 60}, want: 60},
+			{name: "match", cfg: Config{Filter: newFilter(t, pair, bpf.Classic), SnapLen: 61}, want: 61},
 		} {
 			r := open(t, pair.Near, "eth0", tt.cfg)
 			far.send(sent)
@@ -301,7 +301,7 @@ func TestRingLongFrame(t *testing.T) {
 	pair, err := lab.NewPair(&lab.PairConfig{Silent: true, MTU: 9000})
 	must(t, err)
 	defer func() { must(t, pair.Close()) }()
-	r := openRingIn(t, pair.Near, "eth0", RingConfig{BlockBytes: 1, BufferBytes: 1}, (*Ring).share)
+	r := openRingIn(t, pair.Near, "eth0", Config{BlockBytes: 1, BufferBytes: 1}, (*Ring).share)
 	if want := 2 * os.Getpagesize(); r.BufferBytes() != want {
 		t.Errorf("a ring of %d bytes, want %d", r.BufferBytes(), want)
 	}
@@ -329,20 +329,20 @@ func ofOurs() []cbpf.Instruction {
 // the ring is opened; and nothing else is counted.
 func TestRingFilters(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
-		filters := map[string]func(t *testing.T, pair *lab.Pair) RingConfig{
-			"match, eBPF": func(t *testing.T, pair *lab.Pair) RingConfig {
+		filters := map[string]func(t *testing.T, pair *lab.Pair) Config{
+			"match, eBPF": func(t *testing.T, pair *lab.Pair) Config {
 				labtest.RequireRoot(t)
-				return RingConfig{Filter: newFilter(t, pair, bpf.EBPF)}
+				return Config{Filter: newFilter(t, pair, bpf.EBPF)}
 			},
-			"match, classic": func(t *testing.T, pair *lab.Pair) RingConfig {
-				return RingConfig{Filter: newFilter(t, pair, bpf.Classic)}
+			"match, classic": func(t *testing.T, pair *lab.Pair) Config {
+				return Config{Filter: newFilter(t, pair, bpf.Classic)}
 			},
-			"instructions": func(t *testing.T, pair *lab.Pair) RingConfig {
-				return RingConfig{Instructions: assemble(t, ofOurs()...)}
+			"instructions": func(t *testing.T, pair *lab.Pair) Config {
+				return Config{Instructions: assemble(t, ofOurs()...)}
 			},
-			"instructions, out": func(t *testing.T, pair *lab.Pair) RingConfig {
+			"instructions, out": func(t *testing.T, pair *lab.Pair) Config {
 				// A is 0 at the beginning, whatever came before.
-				return RingConfig{Direction: DirectionOut, Instructions: assemble(t, append([]cbpf.Instruction{
+				return Config{Direction: DirectionOut, Instructions: assemble(t, append([]cbpf.Instruction{
 					cbpf.JumpIf{Cond: cbpf.JumpEqual, Val: 0, SkipTrue: 1},
 					cbpf.RetConstant{},
 				}, ofOurs()...)...)}
@@ -408,7 +408,7 @@ func TestRingFilters(t *testing.T) {
 func TestRingDrops(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r := open(t, pair.Near, "eth0", RingConfig{BlockBytes: 1, BufferBytes: 4 * os.Getpagesize(), BlockTimeout: time.Minute})
+		r := open(t, pair.Near, "eth0", Config{BlockBytes: 1, BufferBytes: 4 * os.Getpagesize(), BlockTimeout: time.Minute})
 		far := talk(t, pair.Far)
 		sent := uint64(0)
 		for round := range uint16(3) {
@@ -460,9 +460,9 @@ func (r *Ring) more() bool {
 func TestRingStop(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
 		pair := silentPair(t)
-		r := open(t, pair.Near, "eth0", RingConfig{BlockTimeout: 200 * time.Millisecond})
+		r := open(t, pair.Near, "eth0", Config{BlockTimeout: 200 * time.Millisecond})
 		far := talk(t, pair.Far)
-		if left := rest(t, open(t, pair.Near, "eth0", RingConfig{})); len(left) != 0 {
+		if left := rest(t, open(t, pair.Near, "eth0", Config{})); len(left) != 0 {
 			t.Errorf("%d frames of none", len(left))
 		}
 		pinned(t, pair.Far, func() {

@@ -24,8 +24,8 @@ type Filter interface {
 	Attach(syscall.Conn) error
 }
 
-// Config configures Open.
-type Config struct {
+// SocketConfig configures OpenSocket.
+type SocketConfig struct {
 	// Filter decides what is delivered. Required. It stays the caller's, and
 	// must not be closed before the socket.
 	Filter Filter
@@ -89,9 +89,9 @@ type Socket struct {
 	members []unix.PacketMreq
 }
 
-// Open opens a packet socket on the interface and puts the filter in place. It
+// OpenSocket opens a packet socket on the interface and puts the filter in place. It
 // needs CAP_NET_RAW, and fails with EPERM without.
-func Open(ifc *l2.Interface, cfg Config) (*Socket, error) {
+func OpenSocket(ifc *l2.Interface, cfg SocketConfig) (*Socket, error) {
 	// Bound with a filter that drops all, the queue is empty when the real
 	// one replaces it: nothing that does not match is ever seen, and there
 	// is nothing to drain.
@@ -121,7 +121,7 @@ func (s *Socket) makeRoom(ifc *l2.Interface) {
 	}
 }
 
-func (s *Socket) setUp(ifc *l2.Interface, cfg Config) error {
+func (s *Socket) setUp(ifc *l2.Interface, cfg SocketConfig) error {
 	size := cfg.BufferBytes
 	if size == 0 {
 		size = 1 << 20
@@ -216,13 +216,13 @@ func (s *Socket) leave() {
 	s.members, s.joined = s.members[:0], JoinedNone
 }
 
-// Joined tells how the socket hears Config.MAC: JoinedNone where there is none,
+// Joined tells how the socket hears SocketConfig.MAC: JoinedNone where there is none,
 // or it is the interface's own.
 func (s *Socket) Joined() Joined { return s.joined }
 
 // Rebind binds the socket to an interface that was made anew, or grows its
 // buffers to an MTU that has grown. Its filter, stamps and drop count stay, and
-// Config.MAC and Config.Groups are heard there. It needs no capability. Frames that
+// SocketConfig.MAC and SocketConfig.Groups are heard there. It needs no capability. Frames that
 // were received before are no longer valid.
 func (s *Socket) Rebind(ifc *l2.Interface) error {
 	if err := s.conn.Rebind(&net.Interface{Index: ifc.Index, Name: ifc.Name}, unix.ETH_P_ALL); err != nil {
@@ -246,7 +246,7 @@ func (s *Socket) SetFilter(f Filter) error {
 }
 
 // WarmUp returns when the kernel stamps arriving frames, which it begins a few
-// milliseconds after Open at the latest, as a rule at once: else the first frames
+// milliseconds after OpenSocket at the latest, as a rule at once: else the first frames
 // have no stamp. It is false if the kernel does not stamp at all. The calling
 // thread's network namespace must be the interface's.
 func (s *Socket) WarmUp() bool { return timestamping.WarmUp() }
@@ -288,7 +288,7 @@ func newFrame(data []byte, length int, control []byte) Frame {
 const MinFrames = batchLen
 
 // Drops returns how many matching frames the kernel has dropped because the
-// socket's buffer was full, since Open.
+// socket's buffer was full, since OpenSocket.
 func (s *Socket) Drops() (uint64, error) {
 	// PACKET_STATISTICS starts at zero again after each look.
 	st, err := unix.GetsockoptTpacketStats(s.conn.FD(), unix.SOL_PACKET, unix.PACKET_STATISTICS)

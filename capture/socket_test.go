@@ -107,9 +107,9 @@ type listener struct {
 	frames []Frame
 }
 
-func open(t testing.TB, pair *lab.Pair, mode bpf.Mode, change func(*l2.Interface, *Config)) *listener {
+func open(t testing.TB, pair *lab.Pair, mode bpf.Mode, change func(*l2.Interface, *SocketConfig)) *listener {
 	t.Helper()
-	cfg := Config{Filter: newFilter(t, pair, mode)}
+	cfg := SocketConfig{Filter: newFilter(t, pair, mode)}
 	l := &listener{t: t, frames: make([]Frame, MinFrames)}
 	must(t, pair.Near.Do(func() error {
 		ifc, err := l2.InterfaceByName("eth0")
@@ -119,7 +119,7 @@ func open(t testing.TB, pair *lab.Pair, mode bpf.Mode, change func(*l2.Interface
 		if change != nil {
 			change(ifc, &cfg)
 		}
-		l.Socket, err = Open(ifc, cfg)
+		l.Socket, err = OpenSocket(ifc, cfg)
 		return err
 	}))
 	t.Cleanup(func() { must(t, l.Socket.Close()) })
@@ -305,7 +305,7 @@ func TestWarmUp(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if s, err = Open(ifc, Config{Filter: filter}); err != nil {
+			if s, err = OpenSocket(ifc, SocketConfig{Filter: filter}); err != nil {
 				return err
 			}
 			s.WarmUp() // false is seen below
@@ -331,7 +331,7 @@ func TestWarmUp(t *testing.T) {
 func TestReceiveHardware(t *testing.T) {
 	pair := silentPair(t)
 	for _, hardware := range []bool{false, true} {
-		l := open(t, pair, bpf.Classic, func(_ *l2.Interface, cfg *Config) { cfg.Hardware = hardware })
+		l := open(t, pair, bpf.Classic, func(_ *l2.Interface, cfg *SocketConfig) { cfg.Hardware = hardware })
 		want := timestamping.Receive
 		if hardware {
 			want = timestamping.HardwareReceive
@@ -485,7 +485,7 @@ func TestReceiveMany(t *testing.T) {
 // A buffer that is full drops what comes, and counts it.
 func TestDrops(t *testing.T) {
 	pair := silentPair(t)
-	l := open(t, pair, bpf.Classic, func(_ *l2.Interface, cfg *Config) { cfg.BufferBytes = 1 })
+	l := open(t, pair, bpf.Classic, func(_ *l2.Interface, cfg *SocketConfig) { cfg.BufferBytes = 1 })
 	far := talk(t, pair.Far)
 	var total, got uint64
 	for round := range uint16(3) {
@@ -520,7 +520,7 @@ func TestDrops(t *testing.T) {
 // A frame longer than the room for it is cut, and says so.
 func TestReceiveCut(t *testing.T) {
 	pair := silentPair(t)
-	l := open(t, pair, bpf.Classic, func(ifc *l2.Interface, _ *Config) { ifc.MTU = 100 })
+	l := open(t, pair, bpf.Classic, func(ifc *l2.Interface, _ *SocketConfig) { ifc.MTU = 100 })
 	far := talk(t, pair.Far)
 	for i, dataLen := range []int{100, 164 - 42, 164 - 42 + 1, 1472} {
 		sent := reply(t, pair, uint16(i), dataLen)
@@ -592,7 +592,7 @@ func TestOpenErrors(t *testing.T) {
 	pair := silentPair(t)
 	f := newFilter(t, pair, bpf.Classic)
 	must(t, pair.Near.Do(func() error {
-		s, err := Open(&l2.Interface{Index: 4711, Name: "gone0"}, Config{Filter: f})
+		s, err := OpenSocket(&l2.Interface{Index: 4711, Name: "gone0"}, SocketConfig{Filter: f})
 		if s != nil || !errors.Is(err, unix.ENODEV) || err.Error() != "open packet socket on gone0: no such device" {
 			t.Errorf("%v, %v", s, err)
 		}
@@ -606,7 +606,7 @@ func TestOpenErrors(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if s, err := Open(ifc, Config{Filter: closed}); s != nil || err == nil {
+		if s, err := OpenSocket(ifc, SocketConfig{Filter: closed}); s != nil || err == nil {
 			t.Errorf("with a closed filter: %v, %v", s, err)
 		}
 		return nil

@@ -107,7 +107,7 @@ type Link struct {
 }
 
 // Capabilities lists what OpenLink needs, in the notation of capabilities(7),
-// and with it all that opens packet sockets: capture.Open and arp.Open. They
+// and with it all that opens packet sockets: capture.OpenSocket and arp.Open. They
 // have to be effective in the user namespace that the network namespace belongs
 // to.
 var Capabilities = []string{"CAP_NET_RAW"}

@@ -135,7 +135,7 @@ func (x *Exchanger) open(iface string) error {
 	if x.filter, err = bpf.NewExpected(x.cfg.Filter, x.cfg.expect(x.ifc)); err != nil {
 		return err
 	}
-	if x.in, err = capture.Open(x.ifc, capture.Config{
+	if x.in, err = capture.OpenSocket(x.ifc, capture.SocketConfig{
 		Filter: x.filter, Hardware: has.hardware, MAC: x.cfg.MAC, Promiscuous: x.cfg.Promiscuous,
 	}); err != nil {
 		return err

@@ -120,7 +120,7 @@ func (p *Pinger) open() error {
 	if p.filter, err = bpf.NewFilter(match, p.cfg.Filter); err != nil {
 		return err
 	}
-	if p.in, err = capture.Open(p.ifc, capture.Config{
+	if p.in, err = capture.OpenSocket(p.ifc, capture.SocketConfig{
 		Filter: p.filter, Hardware: points.hardware, MAC: p.cfg.SrcMAC, Groups: p.cfg.groups(),
 	}); err != nil {
 		return err
@@ -194,7 +194,7 @@ func (p *Pinger) hearOthers() error {
 		if ifc.NoLink != p.ifc.NoLink {
 			continue // the filter reads other frames
 		}
-		s, err := capture.Open(ifc, capture.Config{Filter: p.filter, Groups: p.cfg.groups()})
+		s, err := capture.OpenSocket(ifc, capture.SocketConfig{Filter: p.filter, Groups: p.cfg.groups()})
 		if err != nil {
 			return err
 		}

@@ -103,7 +103,7 @@ func (a *responding) open(iface string, cfg *RespondConfig) error {
 	if a.filter, err = bpf.NewExpected(cfg.Filter, expect); err != nil {
 		return err
 	}
-	if a.in, err = capture.Open(ifc, capture.Config{Filter: a.filter, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous}); err != nil {
+	if a.in, err = capture.OpenSocket(ifc, capture.SocketConfig{Filter: a.filter, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous}); err != nil {
 		return err
 	}
 	if _, err := a.openOut(ifc, &points{departure: l2.StampUser}, TimestampsUser, 0); err != nil {

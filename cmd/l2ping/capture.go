@@ -320,14 +320,14 @@ func (l *liveCapture) open(expr string) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg := capture.RingConfig{
+	cfg := capture.Config{
 		Instructions: program, Direction: f.direction, SnapLen: int(f.snapLen), Promiscuous: !f.still,
 	}
 	if l.delay == printDelay || f.write == "-" {
 		// Somebody watches.
 		cfg.BlockTimeout, cfg.BlockBytes = printDelay, 256<<10
 	}
-	if l.ring, err = capture.OpenRing(l.ifc, &cfg); err != nil {
+	if l.ring, err = capture.Open(l.ifc, &cfg); err != nil {
 		return err
 	}
 	l.facts = pcapng.InterfaceOf(l.ifc)
