@@ -18,7 +18,7 @@ func newRoot(e *env) *cobra.Command {
 	root.SetFlagErrorFunc(usageError)
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(helpTemplate)
-	root.AddCommand(newArping(e), newRoute(e), newCapture(e), newStamps(e), newDemo(e), newVersion(e))
+	root.AddCommand(newArping(e), newRoute(e), newSend(e), newCapture(e), newStamps(e), newDemo(e), newVersion(e))
 	return root
 }
 

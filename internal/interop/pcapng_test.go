@@ -106,7 +106,7 @@ func TestRingBesideTcpdump(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if ring, err = l2capture.OpenRing(ifc, nil); err != nil {
+		if ring, err = l2capture.Open(ifc, nil); err != nil {
 			return err
 		}
 		writer, err = pcapng.NewWriter(file, nil, pcapng.InterfaceOf(ifc))

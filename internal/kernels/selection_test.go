@@ -51,7 +51,7 @@ var choices = map[string]choice{
 	"cmd/l2ping": {
 		run: "^(TestCapabilities|TestScripts|TestSetcap|TestUserNamespace|TestInterface|TestCarrierLoss|TestNeighborMoves)",
 		skip: "^TestScripts$/^(ability|arping.*|broadcast|budget|capture.*|demo|ends|errors|groups|help|histogram|hosts.*|ipv6-wire|json|loopback|" +
-			"losses|names|netns|output|override|route|routed|signals|sizes|text|unreachable|verbose|wire)$",
+			"losses|names|netns|output|override|route|routed|send.*|signals|sizes|text|unreachable|verbose|wire)$",
 		why: "what is left out is about flags and words, or about peers that are scripted",
 	},
 	"cmd/l2ping/internal/render": {why: "it makes text"},

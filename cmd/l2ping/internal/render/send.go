@@ -1,0 +1,321 @@
+//go:build linux
+
+package render
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/l2ping/l2ping/capture/pcapng"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
+	"github.com/l2ping/l2ping/probe"
+)
+
+// SendOptions say what is shown of frames that are sent.
+type SendOptions struct {
+	LinkType pcapng.LinkType // of the interface
+	Link     bool            // the MACs, the EtherType and the whole length
+	Hex      bool            // the bytes
+	Quiet    bool            // the summary alone
+	Answers  bool            // answers are waited for
+}
+
+// A Sender prints what becomes of frames that are sent. What a frame holds never
+// breaks a line. The errors are the writer's.
+type Sender interface {
+	// Start says that sending begins.
+	Start(at time.Time, ifname string) error
+	// Frame shows a frame that is not sent, the number-th.
+	Frame(number uint64, f *craft.Frame) error
+	// NotSent tells of a frame that could not even be made.
+	NotSent(number uint64, why error) error
+	// Exchanged tells what became of a request.
+	Exchanged(e *probe.Exchanged) error
+	// End is the summary.
+	End(e *SendEnd) error
+}
+
+// A SendEnd is what was counted.
+type SendEnd struct {
+	Time                                  time.Time
+	Duration                              time.Duration
+	Sent, Answered, Unanswered            uint64
+	NotSent, Unpaired, Full, Dropped      uint64
+	rounds                                uint64
+	shortestRound, longestRound, allRound time.Duration
+}
+
+// Round counts an answer's RTT.
+func (e *SendEnd) Round(rtt time.Duration) {
+	if e.rounds == 0 || rtt < e.shortestRound {
+		e.shortestRound = rtt
+	}
+	e.longestRound = max(e.longestRound, rtt)
+	e.allRound += rtt
+	e.rounds++
+}
+
+// mean is the mean of all RTTs.
+func (e *SendEnd) mean() time.Duration { return e.allRound / time.Duration(max(e.rounds, 1)) }
+
+// perSecond is how many frames were sent a second.
+func (e *SendEnd) perSecond() uint64 {
+	return uint64(float64(e.Sent) / max(e.Duration.Seconds(), 1e-9))
+}
+
+// A Send prints text: with answers a line for each request, which has its answer.
+type Send struct {
+	out         io.Writer
+	opts        SendOptions
+	line, frame words
+	silent      string // why the frame before was not sent
+	tagged
+}
+
+// NewSend returns a Send that prints to out.
+func NewSend(out io.Writer, opts SendOptions) *Send { return &Send{out: out, opts: opts} }
+
+// Start prints nothing.
+func (*Send) Start(time.Time, string) error { return nil }
+
+// Frame prints the layers and the bytes.
+func (s *Send) Frame(number uint64, f *craft.Frame) error {
+	if s.opts.Quiet {
+		return nil
+	}
+	text := craft.Dump(*f)
+	if number > 1 {
+		text = "\n" + text
+	}
+	_, err := io.WriteString(s.out, text)
+	return err
+}
+
+// NotSent is Sender's. Frames in a row for the same reason are told of once.
+func (s *Send) NotSent(number uint64, why error) error {
+	reason := why.Error()
+	if s.opts.Quiet || reason == s.silent {
+		return nil
+	}
+	s.silent = reason
+	_, err := fmt.Fprintf(s.out, "frame %d not sent: %s\n", number, reason)
+	return err
+}
+
+// Exchanged prints request and answer on one line.
+func (s *Send) Exchanged(e *probe.Exchanged) error {
+	if s.opts.Quiet {
+		return nil
+	}
+	w := &s.line
+	w.b = s.summary(w.b[:0], e.Request.Frame)
+	w.add(" -> ")
+	var reply []byte
+	switch {
+	case e.Answered:
+		reply, _ = s.whole(&pcapng.Frame{Frame: e.Reply, LinkType: s.opts.LinkType})
+		w.b = s.summary(w.b, reply)
+		w.add(" time=")
+		w.b = appendRoundTrip(w.b, e.RTT)
+		w.add(" ms ")
+		w.add(e.RTTSource.String())
+		if e.Request.Tries > 1 {
+			w.addf(", try %d", e.Request.Tries)
+		}
+	case e.Request.Err != nil:
+		w.addf("not sent: %v", e.Request.Err)
+	default:
+		w.add("no answer")
+	}
+	w.add("\n")
+	if s.opts.Hex {
+		w.hex(e.Request.Frame)
+		w.hex(reply)
+	}
+	_, err := s.out.Write(w.b)
+	return err
+}
+
+// summary appends what a frame is.
+func (s *Send) summary(b, data []byte) []byte {
+	w := &s.frame
+	*w = words{b: w.b[:0], link: s.opts.Link}
+	w.frame(decode(data, s.opts.LinkType), len(data))
+	return append(b, w.b...)
+}
+
+// End is Sender's.
+func (s *Send) End(e *SendEnd) error {
+	w := &s.line
+	w.b = w.b[:0]
+	w.number(e.Sent)
+	w.add(" frames sent")
+	if e.Sent == 1 {
+		w.b = append(w.b[:0], "1 frame sent"...)
+	}
+	count := func(n uint64, what string) {
+		w.add(", ")
+		w.number(n)
+		w.add(what)
+	}
+	if s.opts.Answers {
+		count(e.Answered, " answered")
+		count(e.Unanswered, " unanswered")
+	}
+	if e.NotSent > 0 {
+		count(e.NotSent, " not sent")
+	}
+	if e.Unpaired > 0 {
+		count(e.Unpaired, " unpaired")
+	}
+	if e.Dropped > 0 {
+		count(e.Dropped, " dropped by kernel")
+	}
+	w.add(", time ")
+	w.b = strconv.AppendInt(w.b, e.Duration.Milliseconds(), 10)
+	w.add("ms")
+	if !s.opts.Answers && e.Sent > 1 {
+		count(e.perSecond(), " a second")
+	}
+	w.add("\n")
+	if e.rounds > 0 {
+		w.add("rtt min/avg/max = ")
+		for i, d := range []time.Duration{e.shortestRound, e.mean(), e.longestRound} {
+			if i > 0 {
+				w.add("/")
+			}
+			w.b = appendRoundTrip(w.b, d)
+		}
+		w.add(" ms\n")
+	}
+	_, err := s.out.Write(w.b)
+	return err
+}
+
+// A SendJSON prints one JSON object a line.
+type SendJSON struct {
+	CaptureJSON
+	opts SendOptions
+}
+
+// NewSendJSON returns a SendJSON that prints to out.
+func NewSendJSON(out io.Writer, opts SendOptions) *SendJSON {
+	return &SendJSON{CaptureJSON: CaptureJSON{out: out, hex: opts.Hex}, opts: opts}
+}
+
+// Start is Sender's.
+func (j *SendJSON) Start(at time.Time, ifname string) error {
+	j.head("start", at)
+	j.line.int("version", jsonVersion)
+	j.line.text("interface", ifname)
+	j.line.text("link_type", LinkName(j.opts.LinkType))
+	return j.end()
+}
+
+// Frame always has the bytes: they are what a dry run is for.
+func (j *SendJSON) Frame(number uint64, f *craft.Frame) error {
+	if j.opts.Quiet {
+		return nil
+	}
+	l := &j.line
+	*l = (*l)[:0]
+	l.open()
+	l.word("event", "frame")
+	l.uint("seq", number)
+	j.members(f.Bytes, pcapng.LinkType(f.LinkType), true)
+	return j.end()
+}
+
+// NotSent is Sender's.
+func (j *SendJSON) NotSent(number uint64, why error) error {
+	if j.opts.Quiet {
+		return nil
+	}
+	j.head("not_sent", time.Now())
+	j.line.uint("frame", number)
+	j.line.text("reason", why.Error())
+	return j.end()
+}
+
+// Exchanged is Sender's.
+func (j *SendJSON) Exchanged(e *probe.Exchanged) error {
+	if j.opts.Quiet {
+		return nil
+	}
+	event := "unanswered"
+	if e.Answered {
+		event = "answered"
+	}
+	l := &j.line
+	j.head(event, time.Now())
+	l.uint("seq", e.Request.Seq)
+	l.int("tries", e.Request.Tries)
+	if e.Request.Err != nil {
+		l.text("reason", e.Request.Err.Error())
+	}
+	if e.Answered {
+		if e.More {
+			l.yes("more")
+		}
+		l.ns("rtt_ns", e.RTT)
+		l.word("rtt_source", e.RTTSource.String())
+	}
+	j.object("request", e.Request.Frame)
+	if e.Answered {
+		data, _ := j.whole(&pcapng.Frame{Frame: e.Reply, LinkType: j.opts.LinkType})
+		j.object("reply", data)
+	}
+	return j.end()
+}
+
+// object adds a frame.
+func (j *SendJSON) object(name string, data []byte) {
+	j.line.name(name)
+	j.line.open()
+	j.members(data, j.opts.LinkType, j.hex)
+	j.line.close()
+}
+
+// members adds what a frame is.
+func (j *SendJSON) members(data []byte, link pcapng.LinkType, hex bool) {
+	l, w := &j.line, &j.words
+	l.int("length", len(data))
+	found := decode(data, link)
+	l.headers(found)
+	*w = words{b: w.b[:0]}
+	w.frame(found, len(data))
+	l.plain("summary", w.b)
+	if hex {
+		l.name("data")
+		*l = append(*l, '"')
+		*l = appendHex(*l, data)
+		*l = append(*l, '"')
+	}
+}
+
+// End is Sender's.
+func (j *SendJSON) End(e *SendEnd) error {
+	j.head("summary", e.Time)
+	l := &j.line
+	l.uint("sent", e.Sent)
+	if j.opts.Answers {
+		l.uint("answered", e.Answered)
+		l.uint("unanswered", e.Unanswered)
+		l.uint("unpaired", e.Unpaired)
+		l.uint("kernel_drops", e.Dropped)
+	}
+	l.uint("not_sent", e.NotSent)
+	l.uint("queue_full", e.Full)
+	l.ns("duration_ns", e.Duration)
+	if e.rounds > 0 {
+		l.name("rtt_ns")
+		l.open()
+		l.uint("min", uint64(max(e.shortestRound, 0)))
+		l.uint("mean", uint64(max(e.mean(), 0)))
+		l.uint("max", uint64(max(e.longestRound, 0)))
+		l.close()
+	}
+	return j.end()
+}

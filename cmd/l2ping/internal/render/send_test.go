@@ -1,0 +1,128 @@
+//go:build linux
+
+package render
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/capture/pcapng"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/probe"
+)
+
+// arpPair is an ARP request and its answer, from which the kernel took a tag.
+func arpPair() (request []byte, reply capture.Frame) {
+	request = []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x5e\x00\x53\x01\x81\x00\x00\x05\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01" +
+		"\x02\x00\x5e\x00\x53\x01\xc6\x33\x64\x01\x00\x00\x00\x00\x00\x00\xc6\x33\x64\x02")
+	answer := []byte("\x02\x00\x5e\x00\x53\x01\x02\x00\x5e\x00\x53\x02\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02" +
+		"\x02\x00\x5e\x00\x53\x02\xc6\x33\x64\x02\x02\x00\x5e\x00\x53\x01\xc6\x33\x64\x01")
+	return request, capture.Frame{
+		Data: answer, Length: len(answer), Arrival: 1_700_000_000e9, VLAN: capture.VLAN{Present: true, Type: 0x8100, TCI: 5},
+	}
+}
+
+func exchangedKinds() []probe.Exchanged {
+	request, reply := arpPair()
+	sent := probe.Request{Seq: 1, Frame: request, Tries: 1, Sent: time.Unix(1_700_000_000, 0)}
+	again, refused := sent, sent
+	again.Tries = 3
+	refused.Tries, refused.Err = 0, errors.New("send on eth0: message too long")
+	rtt := probe.Times{RTT: 45678 * time.Nanosecond, RTTSource: l2.StampDriver}
+	return []probe.Exchanged{
+		{Request: sent, Answered: true, Reply: reply, Times: rtt},
+		{Request: again, Answered: true, More: true, Reply: reply, Times: rtt},
+		{Request: sent},
+		{Request: refused},
+	}
+}
+
+func TestSendLines(t *testing.T) {
+	const request = "vlan 5, ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28 -> "
+	const answer = "vlan 5, ARP, Reply 198.51.100.2 is-at 02:00:5e:00:53:02, length 28 time=0.046 ms driver"
+	want := request + answer + "\n" + request + answer + ", try 3\n" + request + "no answer\n" +
+		request + "not sent: send on eth0: message too long\n" +
+		"frame 5 not sent: no ARP reply from 198.51.100.9\nframe 7 not sent: other\n" +
+		"2 frames sent, 1 answered, 2 unanswered, 3 not sent, 4 unpaired, 5 dropped by kernel, time 1500ms\n" +
+		"rtt min/avg/max = 0.001/0.002/0.003 ms\n"
+	end := SendEnd{Time: time.Unix(0, 0), Duration: 1500 * time.Millisecond, Sent: 2, Answered: 1, Unanswered: 2, NotSent: 3, Unpaired: 4, Dropped: 5}
+	end.Round(3 * time.Microsecond)
+	end.Round(time.Microsecond)
+	show := func(s Sender) {
+		for _, e := range exchangedKinds() {
+			if err := s.Exchanged(&e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n, why := range []string{"no ARP reply from 198.51.100.9", "no ARP reply from 198.51.100.9", "other"} {
+			if err := s.NotSent(uint64(5+n), errors.New(why)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.End(&end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opts := SendOptions{LinkType: pcapng.LinkEthernet, Answers: true}
+	var out bytes.Buffer
+	if show(NewSend(&out, opts)); out.String() != want {
+		t.Errorf("printed\n%swant\n%s", &out, want)
+	}
+
+	out.Reset()
+	opts.Quiet = true
+	if show(NewSend(&out, opts)); out.String() != want[strings.Index(want, "2 frames sent"):] {
+		t.Errorf("printed, asked for the summary alone:\n%s", &out)
+	}
+	out.Reset()
+	if show(NewSendJSON(&out, opts)); strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("printed, asked for the summary alone:\n%s", &out)
+	}
+
+	out.Reset()
+	opts.Quiet, opts.Hex = false, true
+	if show(NewSend(&out, opts)); strings.Count(out.String(), "\n\t0000  ") != 6 {
+		t.Errorf("printed, with the bytes of 4 requests and 2 answers:\n%s", &out)
+	}
+}
+
+// What frames hold never breaks a line, and JSON is always valid.
+func TestSendOfAnything(t *testing.T) {
+	for _, f := range corpusFrames(t) {
+		for cut := range min(len(f.Data), 80) {
+			data := f.Data[:len(f.Data)-cut]
+			e := probe.Exchanged{Request: probe.Request{Seq: 1, Frame: data}, Answered: true, Reply: capture.Frame{Data: data, Length: len(data)}}
+			var text, lines bytes.Buffer
+			opts := SendOptions{LinkType: f.LinkType, Answers: true, Hex: false}
+			if err := errors.Join(NewSend(&text, opts).Exchanged(&e), NewSendJSON(&lines, opts).Exchanged(&e)); err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Count(text.Bytes(), []byte("\n")) != 1 || !bytes.HasSuffix(text.Bytes(), []byte("\n")) {
+				t.Errorf("not a line: %q", &text)
+			}
+			if bytes.Count(lines.Bytes(), []byte("\n")) != 1 || !json.Valid(lines.Bytes()) {
+				t.Errorf("no JSON on a line: %q", &lines)
+			}
+		}
+	}
+}
+
+// Frames of a dry run are divided by an empty line.
+func TestSendDry(t *testing.T) {
+	request, _ := arpPair()
+	f := craft.Frame{Bytes: request, LinkType: 1}
+	var out bytes.Buffer
+	s := NewSend(&out, SendOptions{LinkType: pcapng.LinkEthernet})
+	if err := errors.Join(s.Frame(1, &f), s.Frame(2, &f)); err != nil {
+		t.Fatal(err)
+	}
+	if dump := craft.Dump(f); out.String() != dump+"\n"+dump {
+		t.Errorf("printed\n%s", &out)
+	}
+}

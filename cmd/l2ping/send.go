@@ -1,0 +1,381 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/capture/pcapng"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/render"
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
+	"github.com/l2ping/l2ping/probe"
+)
+
+// sendFlags are the flags of `l2ping send`.
+type sendFlags struct {
+	source sourceFlags
+
+	read, hexText, write string
+	rounds, mark         uint64
+	rate                 float64
+	replay, dryRun       bool
+
+	vlans          []frame.VLAN
+	gateway        netip.Addr
+	dstMAC, srcMAC frame.MAC
+	noQdisc        bool
+
+	answers, multi, promiscuous bool
+	timeout                     duration
+	retry                       int
+
+	link, hex, quiet, json bool
+}
+
+func newSend(e *env) *cobra.Command {
+	f := &sendFlags{rounds: 1}
+	cmd := &cobra.Command{
+		Use:   "send -i IFACE [flags] EXPRESSION...",
+		Short: "Send frames of your own making, and pair the answers",
+		Long: `Send frames from expressions in scapy's manner, from a capture file, or from
+hexadecimal digits. What an expression leaves out is filled in: MACs and source
+addresses by the kernel's path, lengths, checksums. Lists, ranges and prefixes in it
+make a frame of each value. What is given stays as given, wrong or not.
+With --answers what comes back is paired with what it answers, and a line printed for
+each frame. SIGINT ends with the summary.
+Exit status: 0 if all frames were sent; with --answers, if there was any answer. 1 if
+not, 2 where something is wrong.`,
+		Example: `  sudo l2ping send -i eth0 --answers 'ARP(pdst="192.0.2.0/24")'
+  sudo l2ping send -i eth0 --answers 'IP(dst="192.0.2.1")/TCP(dport=[22,80,443], flags="S")'
+  l2ping send -i eth0 --dry-run 'Ether()/Dot1Q(vlan=5)/IP(dst="192.0.2.1", ttl=3)/ICMP(id=7)'
+  sudo l2ping send -i eth0 -r eth0.pcapng --replay
+  xxd frame.bin | sudo l2ping send -i eth0 --hex - -c 1000 --rate 100`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return e.send(cmd, f, args)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (f *sendFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringVarP(&f.source.name, "interface", "i", "", "`interface` to send on")
+	f.source.addNetns(cmd)
+	fl.StringVarP(&f.read, "read", "r", "", "send the frames of this pcap or pcapng `file`; - is standard input")
+	fl.StringVar(&f.hexText, "hex", "", "send frames given as hexadecimal `digits`; - reads them from standard input")
+	fl.VarP(&number{value: &f.rounds, max: math.MaxInt64}, "count", "c", "send all of them so many `times` (1); 0 is until interrupted")
+	fl.Var(&parsed[float64]{value: &f.rate, parse: parseRate}, "rate", "`frames` a second at most (as fast as it goes)")
+	fl.BoolVar(&f.replay, "replay", false, "with -r, as far apart as they were captured")
+	fl.BoolVarP(&f.dryRun, "dry-run", "n", false, "show the frames, layer by layer and in hex, and send nothing")
+	fl.VarP(&parsed[netip.Addr]{value: &f.source.source, parse: parseAddr}, "source", "S", "source `address`; with --answers one that is not this host's is answered for")
+	fl.Var(&parsed[netip.Addr]{value: &f.gateway, parse: parseAddr}, "gateway", "the next hop, whatever routing says: an `address`")
+	fl.Var(&parsed[[]frame.VLAN]{value: &f.vlans, parse: parseVLANs}, "vlan", "802.1Q `tags` for frames that have none, outer first: VID[.PCP][,VID[.PCP]]; of two the outer is 802.1ad's")
+	fl.Var(&parsed[frame.MAC]{value: &f.dstMAC, parse: parseMAC}, "dst-mac", "the `MAC` that frames go to, in place of the next hop's")
+	fl.Var(&parsed[frame.MAC]{value: &f.srcMAC, parse: parseMAC}, "src-mac", "the `MAC` that frames come from, in place of the interface's")
+	fl.Var(&number{value: &f.mark, max: math.MaxUint32}, "mark", "the firewall `mark` that policy routing goes by, and that frames bear")
+	fl.BoolVar(&f.noQdisc, "no-qdisc", false, "past the interface's queueing discipline: faster, and unseen by tc and by captures here")
+	fl.BoolVar(&f.answers, "answers", false, "pair what comes back, and tell what did not")
+	fl.VarP(&f.timeout, "timeout", "W", "with --answers, the `time` that a frame is waited for (2s)")
+	fl.IntVar(&f.retry, "retry", 0, "with --answers, send so many `times` again what nobody answers; below 0, in rounds until so many in a row brought nothing")
+	fl.BoolVar(&f.multi, "multi", false, "with --answers, take all answers to a frame, and not the first alone")
+	fl.BoolVar(&f.promiscuous, "promiscuous", false, "with --answers, take those to other MACs too")
+	fl.StringVarP(&f.write, "write", "w", "", "write what was sent, and what answered, to this pcapng `file`")
+	fl.BoolVarP(&f.link, "link", "e", false, "print MACs, EtherTypes and whole lengths")
+	fl.BoolVarP(&f.hex, "bytes", "x", false, "print the bytes of each frame too")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the summary alone")
+	fl.BoolVar(&f.json, "json", false, "print one JSON object a line")
+	fl.BoolP("help", "h", false, "print this")
+}
+
+// parseRate reads frames a second.
+func parseRate(s string) (float64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(v >= 1e-6 && v <= 1e8) {
+		return 0, errors.New("not a number of frames a second from 0.000001 to 100000000")
+	}
+	return v, nil
+}
+
+// interval is the time from frame to frame; 0 is none.
+func (f *sendFlags) interval() time.Duration {
+	if f.rate == 0 {
+		return 0
+	}
+	return max(time.Duration(float64(time.Second)/f.rate), 1)
+}
+
+// check says which flags and arguments do not go together.
+func (f *sendFlags) check(expressions []string) error {
+	given := 0
+	for _, is := range []bool{len(expressions) > 0, f.read != "", f.hexText != ""} {
+		if is {
+			given++
+		}
+	}
+	switch {
+	case given == 0:
+		return errors.New("nothing to send: give an expression such as 'ARP(pdst=\"192.0.2.1\")', -r FILE, or --hex DIGITS")
+	case given > 1:
+		return errors.New("frames come from expressions, from -r or from --hex: from one of them")
+	case len(expressions) == 0 && (len(f.vlans) > 0 || f.gateway.IsValid() || f.source.source.IsValid() || !f.dstMAC.IsZero() || !f.srcMAC.IsZero()):
+		return errors.New("--vlan, --gateway, -S, --dst-mac and --src-mac fill in what expressions leave out: other frames are sent as they are")
+	case f.replay && f.read == "":
+		return errors.New("--replay: only the frames of a file (-r) have times")
+	case f.replay && f.rate > 0:
+		return errors.New("--replay and --rate: only one of them can be meant")
+	case f.read == "-" && f.rounds != 1:
+		return errors.New("-r -: standard input can be read once (-c 1)")
+	case f.dryRun && (f.answers || f.write != "" || f.rounds != 1):
+		return errors.New("--dry-run sends nothing: --answers, -w and -c mean nothing with it")
+	case !f.answers && (f.timeout > 0 || f.retry != 0 || f.multi || f.promiscuous):
+		return errors.New("-W, --retry, --multi and --promiscuous are about answers: --answers waits for them")
+	case f.answers && f.rate > 0 && f.interval() < probe.MinInterval:
+		return fmt.Errorf("--rate: with --answers %d a second at most, or none given", time.Second/probe.MinInterval)
+	case f.answers && f.noQdisc:
+		return errors.New("--no-qdisc and --answers: the stamps of RTTs need the queueing discipline")
+	case f.answers && f.mark != 0:
+		return errors.New("--mark and --answers: such frames bear none")
+	case f.srcMAC.IsGroup():
+		return fmt.Errorf("--src-mac %s: a group sends nothing", f.srcMAC)
+	case f.write == "-":
+		return errors.New("-w -: standard output has the lines")
+	}
+	return nil
+}
+
+// A sending is the subcommand at work.
+type sending struct {
+	*sendFlags
+	e     *env
+	ctx   context.Context
+	ifc   *l2.Interface // nil in a dry run that needs none
+	link  craft.Link
+	way   *sendWay // of expressions
+	round func() iter.Seq2[craft.Frame, error]
+
+	pace  pace
+	files *captureFiles // nil without -w
+	facts pcapng.Interface
+	began time.Time
+
+	// mu guards all below: answers are told while frames are made.
+	mu     sync.Mutex
+	out    *bufio.Writer
+	render render.Sender
+	flush  *time.Timer // nil if nothing waits to be printed
+	wrong  error       // the first of printing
+	counts render.SendEnd
+}
+
+// send is the work of the subcommand.
+func (e *env) send(cmd *cobra.Command, f *sendFlags, args []string) (err error) {
+	if err := f.check(args); err != nil {
+		return usageError(cmd, err)
+	}
+	s := &sending{
+		sendFlags: f, e: e, ctx: cmd.Context(), out: bufio.NewWriterSize(e.stdout, 1<<16), began: time.Now(),
+		pace: pace{interval: f.interval(), rate: f.rate, replay: f.replay},
+	}
+	defer func() { err = firstError(err, s.close()) }()
+	expressions, err := e.parseExpressions(args)
+	if err != nil {
+		return err
+	}
+	if f.source.name != "" || !f.dryRun || len(args) > 0 {
+		if err := f.source.inNetns(s.open); err != nil {
+			return err
+		}
+	}
+	if err := s.from(expressions); err != nil {
+		return err
+	}
+	opts := render.SendOptions{LinkType: s.facts.LinkType, Link: f.link, Hex: f.hex, Quiet: f.quiet, Answers: f.answers}
+	if s.render = render.NewSend(s.out, opts); f.json {
+		s.render = render.NewSendJSON(s.out, opts)
+	}
+	switch {
+	case f.dryRun:
+		return s.show()
+	case f.answers:
+		return s.exchange()
+	}
+	return s.plain()
+}
+
+// open finds the interface. It has to be called in the network namespace of that.
+func (s *sending) open() (err error) {
+	if s.ifc, err = l2.InterfaceByName(s.source.name); err != nil {
+		if missing := (*l2.NoInterfaceError)(nil); s.source.name == "" && errors.As(err, &missing) {
+			return fmt.Errorf("no interface given: -i names it (there is %s)", strings.Join(missing.Nearest, ", "))
+		}
+		return err
+	}
+	if err := s.ifc.Usable(); err != nil && !s.dryRun {
+		return err
+	}
+	if s.ifc.NoLink && (len(s.vlans) > 0 || !s.dstMAC.IsZero() || !s.srcMAC.IsZero()) {
+		return fmt.Errorf("%s has no link layer: no MACs (--src-mac, --dst-mac) and no tags (--vlan)", s.ifc.Name)
+	}
+	s.link = craft.Link{MAC: s.ifc.Owner().MAC, NoLink: s.ifc.NoLink, MTU: s.ifc.MTU}
+	if !s.srcMAC.IsZero() {
+		s.link.MAC = s.srcMAC
+	}
+	s.facts = pcapng.InterfaceOf(s.ifc)
+	s.way, err = openSendWay(s)
+	return err
+}
+
+func (s *sending) close() error {
+	if s.way == nil {
+		return nil
+	}
+	return s.way.close()
+}
+
+// parseExpressions reads expressions. What is wrong with one is told with its place
+// marked.
+func (e *env) parseExpressions(args []string) (all []*craft.Expression, err error) {
+	for _, text := range args {
+		x, err := craft.Parse(text)
+		if place := (*craft.PlaceError)(nil); errors.As(err, &place) {
+			fmt.Fprintf(e.stderr, "l2ping: expression %s\n", e.explain(err))
+			if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
+				fmt.Fprintf(e.stderr, "%s\n%s^\n", text, strings.Repeat(" ", place.At-1))
+			}
+			return nil, errSaid
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// show is a dry run.
+func (s *sending) show() error {
+	n := uint64(0)
+	for f, err := range s.frames() {
+		n++
+		if err == nil {
+			s.print(func() error { return s.render.Frame(n, &f) })
+		}
+		if err == nil {
+			err = s.failed()
+		}
+		if err != nil {
+			return firstError(err, outputError(s.out.Flush()))
+		}
+		if s.ctx.Err() != nil {
+			break
+		}
+	}
+	s.flushOut()
+	return s.failed()
+}
+
+// How long a line waits to be printed with others.
+const sendDelay = 10 * time.Millisecond
+
+// print has something printed, soon.
+func (s *sending) print(what func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wrong != nil {
+		return
+	}
+	s.wrong = outputError(what())
+	if s.flush == nil && s.out.Buffered() > 0 {
+		s.flush = time.AfterFunc(sendDelay, s.flushOut)
+	}
+}
+
+func (s *sending) flushOut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flush = nil
+	if err := s.out.Flush(); s.wrong == nil {
+		s.wrong = outputError(err)
+	}
+}
+
+// failed is the first error of printing.
+func (s *sending) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wrong
+}
+
+// notSent tells of a frame that nobody was there for.
+func (s *sending) notSent(number uint64, why error) {
+	s.print(func() error {
+		s.counts.NotSent++
+		return s.render.NotSent(number, why)
+	})
+}
+
+// begin opens what frames are written to, and tells that they are sent.
+func (s *sending) begin() error {
+	if s.write != "" {
+		s.files = &captureFiles{
+			name: s.write, header: pcapng.Config{Application: "l2ping " + buildVersion(), OS: "Linux"},
+			open: createFile, first: s.facts,
+		}
+		if err := s.files.begin(time.Now()); err != nil {
+			return err
+		}
+	}
+	s.began = time.Now()
+	s.print(func() error { return s.render.Start(s.began, s.ifc.Name) })
+	return nil
+}
+
+// keep writes a frame to the file, if there is one. id is the same for a request and
+// its answers.
+func (s *sending) keep(f *capture.Frame, id uint64) error {
+	if s.files == nil {
+		return nil
+	}
+	return s.files.write(&pcapng.Frame{Frame: *f, LinkType: s.facts.LinkType}, &s.facts, &pcapng.Options{PacketID: id})
+}
+
+// keepSent writes a frame that left.
+func (s *sending) keepSent(b []byte, at int64, id uint64) error {
+	return s.keep(&capture.Frame{Data: b, Length: len(b), Arrival: at, PacketType: capture.PacketOutgoing}, id)
+}
+
+// finish ends the file, and tells what was counted unless there is nothing to tell.
+func (s *sending) finish(before error) error {
+	errs := []error{before}
+	if s.files != nil {
+		errs = append(errs, s.files.finish())
+	}
+	s.print(func() error {
+		s.counts.Time = time.Now()
+		s.counts.Duration = s.counts.Time.Sub(s.began)
+		if before != nil && s.counts.Sent == 0 && !s.json {
+			return nil
+		}
+		return s.render.End(&s.counts)
+	})
+	s.flushOut()
+	return firstError(append(errs, s.failed())...)
+}

@@ -1,0 +1,152 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
+	"github.com/l2ping/l2ping/l2"
+)
+
+const (
+	// sendBatch is how many frames one system call sends.
+	sendBatch = 64
+	// fullFor is how long an interface's queue may be full without a frame that
+	// leaves, fullPause the time between two tries.
+	fullFor   = 2 * time.Second
+	fullPause = 50 * time.Microsecond
+)
+
+// A plainSending sends, and waits for nothing.
+type plainSending struct {
+	*sending
+	out   *l2.Link
+	batch [][]byte
+	id    uint32
+}
+
+// plain sends all frames.
+func (s *sending) plain() (err error) {
+	p := &plainSending{sending: s, batch: make([][]byte, 0, sendBatch)}
+	err = s.source.inNetns(func() (err error) {
+		p.out, err = l2.OpenLink(s.ifc, &l2.LinkConfig{NoStamps: true, Bypass: s.noQdisc, Mark: uint32(s.mark)})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstError(err, p.out.Close()) }()
+	if refused := p.out.MarkRefused(); refused != nil {
+		fmt.Fprintf(s.e.stderr, "l2ping: frames bear no mark: %s\n", s.e.explain(refused))
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err = p.run(); err == nil {
+		err = p.send()
+	} else if left := p.send(); left != nil {
+		err = left // what is ahead of a bad frame leaves before that is told
+	}
+	if errors.Is(err, s.ctx.Err()) {
+		err = nil
+	}
+	if s.counts.NotSent > 0 {
+		s.e.exit = exitNoReply
+	}
+	return s.finish(err)
+}
+
+func (p *plainSending) run() error {
+	number := uint64(0)
+	for f, err := range p.frames() {
+		number++
+		if isPassedOver(err) {
+			p.notSent(number, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := p.take(&f); err != nil {
+			return err
+		}
+		if p.ctx.Err() != nil {
+			p.batch = p.batch[:0]
+			return nil
+		}
+	}
+	return nil
+}
+
+// take sends a frame when it is due, with others if it may.
+func (p *plainSending) take(f *craft.Frame) error {
+	if p.pace.interval > 0 || p.pace.replay {
+		now := time.Now()
+		if due := p.pace.due(now, f.Time); due.After(now) {
+			if err := p.send(); err != nil {
+				return err
+			}
+			waitUntil(p.ctx, due)
+			if p.ctx.Err() != nil {
+				return nil
+			}
+		}
+	}
+	if p.batch = append(p.batch, f.Bytes); len(p.batch) < sendBatch {
+		return nil
+	}
+	return p.send()
+}
+
+// send sends the batch.
+func (p *plainSending) send() error {
+	batch := p.batch
+	defer func() { p.batch = p.batch[:0] }()
+	var full time.Time
+	for len(batch) > 0 {
+		n, err := p.out.SendBatch(batch, p.id)
+		p.id += uint32(n)
+		p.counts.Sent += uint64(n)
+		if p.files != nil {
+			now := time.Now().UnixNano()
+			for i, b := range batch[:n] {
+				if err := p.keepSent(b, now, p.counts.Sent-uint64(n-i-1)); err != nil {
+					return err
+				}
+			}
+		}
+		batch = batch[n:]
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN):
+			return p.why(p.counts.Sent+1, err)
+		case n > 0 || full.IsZero():
+			full = time.Now()
+		case time.Since(full) > fullFor:
+			return fmt.Errorf("send on %s: its queue has been full for %v", p.ifc.Name, fullFor)
+		}
+		p.counts.Full++
+		if p.ctx.Err() != nil {
+			return nil
+		}
+		waitUntil(p.ctx, time.Now().Add(fullPause))
+	}
+	return nil
+}
+
+// why is the reason for a frame that did not leave.
+func (s *sending) why(number uint64, err error) error {
+	switch {
+	case errors.Is(err, unix.ENETDOWN):
+		return fmt.Errorf("send on %s: the interface went down", s.ifc.Name)
+	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("send on %s: the interface is gone", s.ifc.Name)
+	}
+	return fmt.Errorf("frame %d: send on %s: %w", number, s.ifc.Name, err)
+}

@@ -1,0 +1,256 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
+	"github.com/l2ping/l2ping/l2/frame"
+)
+
+// maxHexText bounds what is read as hexadecimal digits, in bytes.
+const maxHexText = 64 << 20
+
+// from has the frames of each round come from what the flags say.
+func (s *sending) from(expressions []*craft.Expression) error {
+	switch {
+	case s.read != "":
+		s.round = s.fromFile
+		if s.read == "-" {
+			return nil
+		}
+		// A file that is not there is told before anything is done.
+		file, err := os.Open(s.read)
+		if err != nil {
+			return err
+		}
+		return file.Close()
+	case s.hexText != "":
+		frames, err := s.fromHex()
+		if err != nil {
+			return err
+		}
+		s.round = func() iter.Seq2[craft.Frame, error] { return all(frames) }
+	default:
+		s.round = func() iter.Seq2[craft.Frame, error] { return s.fromExpressions(expressions) }
+	}
+	return nil
+}
+
+// all are frames that are there already.
+func all(frames []craft.Frame) iter.Seq2[craft.Frame, error] {
+	return func(yield func(craft.Frame, error) bool) {
+		for _, f := range frames {
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
+// fromExpressions makes the frames of expressions, one after the other.
+func (s *sending) fromExpressions(expressions []*craft.Expression) iter.Seq2[craft.Frame, error] {
+	return func(yield func(craft.Frame, error) bool) {
+		for _, x := range expressions {
+			for f, err := range s.way.frames(s.ctx, x) {
+				if err == nil && len(s.vlans) > 0 {
+					f.Bytes = tag(f.Bytes, s.vlans)
+				}
+				if !yield(f, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// tag puts tags into a frame, unless it has some or is no frame.
+func tag(b []byte, vlans []frame.VLAN) []byte {
+	const at = 2 * len(frame.MAC{})
+	if len(b) < frame.EthernetHeaderLen {
+		return b
+	}
+	switch frame.EtherType(uint16(b[at])<<8 | uint16(b[at+1])) {
+	case frame.EtherTypeVLAN, frame.EtherTypeQinQ:
+		return b
+	}
+	tags := make([]byte, 0, 4*frame.MaxVLANs)
+	for _, v := range vlans {
+		tags = append(tags, byte(v.Type>>8), byte(v.Type), byte(v.TCI>>8), byte(v.TCI))
+	}
+	return slices.Insert(b, at, tags...)
+}
+
+// fromFile reads a capture file.
+func (s *sending) fromFile() iter.Seq2[craft.Frame, error] {
+	return func(yield func(craft.Frame, error) bool) {
+		in := s.e.stdin
+		if s.read != "-" {
+			file, err := os.Open(s.read)
+			if err != nil {
+				yield(craft.Frame{}, err)
+				return
+			}
+			defer file.Close()
+			in = file
+		}
+		n := 0
+		for f, err := range craft.ReadFile(in) {
+			n++
+			if err == nil {
+				err = s.fits(&f)
+				if err != nil {
+					err = fmt.Errorf("frame %d: %w", n, err)
+				}
+			}
+			if err != nil {
+				err = fmt.Errorf("%s: %w", fileName(s.read), err)
+			}
+			if !yield(f, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// fits tells whether a file's frame is whole, and of the interface's kind.
+func (s *sending) fits(f *craft.Frame) error {
+	if f.Length > len(f.Bytes) {
+		return fmt.Errorf("only %d of its %d bytes were captured", len(f.Bytes), f.Length)
+	}
+	if s.ifc == nil {
+		return nil
+	}
+	if want := s.linkType(); f.LinkType != want {
+		return fmt.Errorf("its link type is %s, and that of %s is %s", f.LinkType, s.ifc.Name, want)
+	}
+	return nil
+}
+
+// linkType is what frames on the interface start with; Ethernet without one.
+func (s *sending) linkType() layers.LinkType {
+	if s.link.NoLink {
+		return layers.LinkTypeRaw
+	}
+	return layers.LinkTypeEthernet
+}
+
+// fromHex reads frames as digits.
+func (s *sending) fromHex() (frames []craft.Frame, err error) {
+	text, what := s.hexText, "--hex"
+	if text == "-" {
+		what = "standard input"
+		b, err := io.ReadAll(io.LimitReader(s.e.stdin, maxHexText+1))
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		if len(b) > maxHexText {
+			return nil, fmt.Errorf("standard input: more than %d MiB of digits", maxHexText>>20)
+		}
+		text = string(b)
+	}
+	list, err := craft.FromHex(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	for _, b := range list {
+		frames = append(frames, craft.Frame{Bytes: b, LinkType: s.linkType(), Length: len(b)})
+	}
+	return frames, nil
+}
+
+// frames are those of all rounds. An error that is a passedOver stands for one frame;
+// any other is the last.
+func (s *sending) frames() iter.Seq2[craft.Frame, error] {
+	return func(yield func(craft.Frame, error) bool) {
+		number := uint64(0)
+		for round := uint64(0); s.rounds == 0 || round < s.rounds; round++ {
+			before := number
+			s.pace.round()
+			for f, err := range s.round() {
+				number++
+				if err == nil && s.ifc != nil {
+					if err = s.link.Check(f.Bytes); err != nil {
+						err = fmt.Errorf("frame %d: %w", number, err)
+					}
+				}
+				if !yield(f, err) || err != nil && !isPassedOver(err) || s.ctx.Err() != nil {
+					return
+				}
+			}
+			if number == before {
+				yield(craft.Frame{}, errors.New("there is no frame to send"))
+				return
+			}
+		}
+	}
+}
+
+// A pace says when frames are due.
+type pace struct {
+	interval time.Duration // 0 is no pace, but that of replay
+	rate     float64
+	replay   bool
+
+	start time.Time // of all frames, and with replay of the round
+	sent  uint64
+	first time.Time // the first frame's own time
+}
+
+// round begins a round.
+func (p *pace) round() {
+	if p.replay {
+		p.start, p.first = time.Time{}, time.Time{}
+	}
+}
+
+// due is when the next frame has to leave; zero is now. Frames are due on an absolute
+// schedule, so one that is late does not make the others late.
+func (p *pace) due(now, own time.Time) time.Time {
+	switch {
+	case p.replay && own.IsZero():
+		return time.Time{}
+	case p.replay && p.first.IsZero():
+		p.start, p.first = now, own
+		return time.Time{}
+	case p.replay:
+		return p.start.Add(own.Sub(p.first))
+	case p.interval == 0:
+		return time.Time{}
+	case p.start.IsZero():
+		p.start = now
+	}
+	due := p.start.Add(time.Duration(float64(p.sent) / p.rate * float64(time.Second)))
+	p.sent++
+	return due
+}
+
+// waitUntil waits until a time has come, or ctx is done.
+func waitUntil(ctx context.Context, due time.Time) {
+	// Go's timers have the grain of a millisecond, nanosleep(2) that of the clock.
+	const grain = 2 * time.Millisecond
+	if left := time.Until(due); left > grain {
+		timer := time.NewTimer(left - grain)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+	}
+	for left := time.Until(due); left > 0 && ctx.Err() == nil; left = time.Until(due) {
+		wait := unix.NsecToTimespec(int64(min(left, grain)))
+		_ = unix.Nanosleep(&wait, nil) // EINTR: the rest is waited for
+	}
+}

@@ -1,0 +1,283 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"sync"
+
+	"github.com/l2ping/l2ping/arp"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
+	"github.com/l2ping/l2ping/l2"
+	"github.com/l2ping/l2ping/l2/frame"
+)
+
+// A passedOver is the error of a frame that is left out, and the others sent: nobody
+// told the MAC of its next hop, or of several destinations one cannot be reached.
+type passedOver struct{ error }
+
+func (e passedOver) Unwrap() error { return e.error }
+
+func isPassedOver(err error) bool {
+	passed := passedOver{}
+	return errors.As(err, &passed)
+}
+
+// A silentError says that nobody told the MAC of a next hop.
+type silentError struct{ hop netip.Addr }
+
+func (e *silentError) Error() string {
+	if e.hop.Is4() {
+		return fmt.Sprintf("no ARP reply from %s", e.hop)
+	}
+	return fmt.Sprintf("no neighbor advertisement from %s", e.hop)
+}
+
+// Bounds of what is asked for at a time.
+const (
+	askAhead = 256  // next hops that are asked for ahead of the frames to them
+	scoutFor = 4096 // frames that are looked at in vain for another next hop
+	hopsEach = 8192 // next hops in one table
+)
+
+// A sendWay asks the kernel, and neighbors, for what expressions leave out. It is
+// safe for concurrent use.
+type sendWay struct {
+	s       *sending
+	routing *l2.Routing
+	most    int // next hops in one table
+
+	mu           sync.Mutex
+	table, older *arp.Table // opened when first needed
+	hops         int        // in table
+	last         netip.Addr // the next hop that was added last
+}
+
+// openSendWay has to be called in the network namespace of the interface.
+func openSendWay(s *sending) (*sendWay, error) {
+	routing, err := l2.OpenRouting()
+	if err != nil {
+		return nil, err
+	}
+	return &sendWay{s: s, routing: routing, most: hopsEach}, nil
+}
+
+func (w *sendWay) close() error {
+	errs := []error{w.routing.Close()}
+	for _, t := range []*arp.Table{w.older, w.table} {
+		if t != nil {
+			errs = append(errs, t.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hop is the path's next hop, in a table. Of a prefix that is on the link there may be
+// millions, so tables are given up with all that is in them; the one before is kept,
+// for its hops may still be waited for.
+func (w *sendWay) hop(path *l2.Path) (*arp.Hop, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.table == nil || w.hops >= w.most {
+		if w.older != nil {
+			if err := w.older.Close(); err != nil {
+				return nil, err
+			}
+		}
+		w.older, w.table, w.hops = w.table, nil, 0
+		err := w.s.source.inNetns(func() (err error) {
+			w.table, err = arp.OpenTable(w.s.ifc, arp.TableConfig{VLANs: w.s.vlans, MAC: w.s.srcMAC})
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("ask for %s: %w", path.NextHop, err)
+		}
+	}
+	if path.NextHop != w.last {
+		w.last = path.NextHop
+		w.hops++
+	}
+	return w.table.Add(path)
+}
+
+// frames makes the frames of an expression. The next hops of a sweep are asked for
+// ahead of the frames, many at a time: the expression is gone through a second time
+// for that, so the questions of both come in one order.
+func (w *sendWay) frames(ctx context.Context, x *craft.Expression) iter.Seq2[craft.Frame, error] {
+	return func(yield func(craft.Frame, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		asks, several := &asker{paths: paths{w: w}, ctx: ctx}, x.Count() > 1
+		if several && !w.s.dryRun && w.s.dstMAC.IsZero() && !w.s.ifc.NoLink {
+			c := &scout{paths: paths{w: w}, ctx: ctx, ahead: make(chan sighted, askAhead)}
+			asks.ahead = c.ahead
+			var running sync.WaitGroup
+			running.Go(func() { c.run(x) })
+			defer func() {
+				cancel()
+				running.Wait()
+			}()
+		}
+		for f, err := range x.Frames(asks) {
+			if ctx.Err() != nil {
+				return
+			}
+			local, noRoute := errors.Is(err, l2.ErrLocal), (*l2.NoRouteError)(nil)
+			if several && (local || errors.As(err, &noRoute)) {
+				err = passedOver{err}
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// paths finds paths; the last one is remembered.
+type paths struct {
+	w    *sendWay
+	dst  netip.Addr
+	path *l2.Path
+	err  error
+}
+
+func (p *paths) to(dst netip.Addr) (*l2.Path, error) {
+	if dst == p.dst {
+		return p.path, p.err
+	}
+	s := p.w.s
+	q := l2.Query{Destination: dst, Source: s.source.source, Gateway: s.gateway, Mark: uint32(s.mark)}
+	if q.Source.IsValid() && q.Source.Is4() != dst.Is4() {
+		q.Source = netip.Addr{}
+	}
+	p.dst = dst
+	p.path, p.err = p.w.routing.Path(s.ifc, q)
+	return p.path, p.err
+}
+
+// Link is craft.Env's.
+func (p *paths) Link() craft.Link { return p.w.s.link }
+
+// Source is craft.Env's.
+func (p *paths) Source(dst netip.Addr) (netip.Addr, error) {
+	if own := p.w.s.source.source; own.IsValid() && own.Is4() == dst.Is4() {
+		return own, nil
+	}
+	path, err := p.to(dst)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return path.Source, nil
+}
+
+// A sighted is a next hop that a scout has seen.
+type sighted struct {
+	dst netip.Addr
+	hop *arp.Hop
+}
+
+// A scout goes through an expression and has its next hops asked for.
+type scout struct {
+	paths
+	ctx   context.Context
+	ahead chan sighted
+	idle  int // frames since the last next hop
+}
+
+func (c *scout) run(x *craft.Expression) {
+	defer close(c.ahead)
+	for range x.Frames(c) {
+		// Where many frames in a row have one next hop, going on is of little use.
+		if c.idle++; c.idle > scoutFor || c.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// NextHop is craft.Env's. What it returns makes frames that nobody sees.
+func (c *scout) NextHop(dst netip.Addr) (frame.MAC, error) {
+	c.idle = 0
+	seen := sighted{dst: dst}
+	if path, err := c.to(dst); err == nil {
+		if hop, err := c.w.hop(path); err == nil {
+			hop.Snapshot()
+			seen.hop = hop
+		}
+	}
+	select {
+	case c.ahead <- seen:
+	case <-c.ctx.Done():
+	}
+	return frame.MAC{}, nil
+}
+
+// An asker is the craft.Env of frames that are sent.
+type asker struct {
+	paths
+	ctx   context.Context
+	ahead <-chan sighted // nil if there is no scout
+}
+
+// NextHop is craft.Env's. It waits until the MAC is known, or nobody answers.
+func (a *asker) NextHop(dst netip.Addr) (frame.MAC, error) {
+	s := a.w.s
+	switch {
+	case !s.dstMAC.IsZero():
+		return s.dstMAC, nil
+	case s.dryRun:
+		return a.known(dst)
+	}
+	var seen sighted
+	for a.ahead != nil && seen.dst != dst {
+		var ok bool
+		if seen, ok = <-a.ahead; !ok {
+			a.ahead = nil
+		}
+	}
+	path, err := a.to(dst)
+	if err != nil {
+		return frame.MAC{}, err
+	}
+	hop := seen.hop
+	for {
+		if hop == nil {
+			if hop, err = a.w.hop(path); err != nil {
+				return frame.MAC{}, err
+			}
+		}
+		n, err := hop.Resolve(a.ctx)
+		switch {
+		case errors.Is(err, arp.ErrClosed):
+			hop = nil // its table was given up; of a new one hop tells if that is closed
+			continue
+		case err != nil:
+			return frame.MAC{}, err
+		case !n.Known():
+			return frame.MAC{}, passedOver{&silentError{hop: path.NextHop}}
+		}
+		return n.MAC, nil
+	}
+}
+
+// known is what the kernel knows, for a dry run: that asks nobody.
+func (a *asker) known(dst netip.Addr) (mac frame.MAC, err error) {
+	path, err := a.to(dst)
+	if err != nil {
+		return frame.MAC{}, err
+	}
+	var n arp.Neighbor
+	if err := a.w.s.source.inNetns(func() (err error) {
+		n, err = arp.Lookup(path)
+		return err
+	}); err != nil {
+		return frame.MAC{}, err
+	}
+	if !n.Known() {
+		fmt.Fprintf(a.w.s.e.stderr, "l2ping: the MAC of %s is unknown, and a dry run asks nobody: it is shown as %s\n", path.NextHop, frame.MAC{})
+	}
+	return n.MAC, nil
+}
