@@ -11,8 +11,9 @@
 // would be no truth, for its tap delays the frame between its stamp and the
 // driver's.
 //
-// It measures, too, what one probe takes as a whole process, and what thousands of
-// targets cost in CPU and memory.
+// It measures, too, what one probe takes as a whole process, what thousands of
+// targets cost in CPU and memory, how quickly thousands of hosts are asked at once,
+// and what a capture of frames that come as fast as the wire has them costs.
 package main
 
 import (
@@ -39,6 +40,8 @@ type options struct {
 	once       int   // runs of one probe; 0: none
 	many       int   // probes to each of many targets; 0: none
 	targets    []int // how many, ascending
+	echoes     int   // requests exchanged at once; 0: none
+	frames     int   // frames to capture; 0: none
 	conditions []condition
 	tools      []tool
 	json       string
@@ -72,6 +75,8 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 	fs.IntVar(&o.runs, "runs", 3, "runs of each tool, interleaved")
 	fs.IntVar(&o.once, "once", 10, "runs of one probe of each tool, for the time that it takes; 0: none")
 	fs.IntVar(&o.many, "many", mostMany, "probes to each of many targets; 0: none")
+	fs.IntVar(&o.echoes, "exchange", 4096, "echo requests exchanged at once, each with another host; 0: none")
+	fs.IntVar(&o.frames, "capture", 2_000_000, "frames that are captured into a file; 0: none")
 	fs.StringVar(&o.json, "json", "", "write the results to this `file`, too")
 	fs.BoolVar(&o.verbose, "v", false, "print the single runs, too")
 	fs.StringVar(&o.keep, "keep", "", "keep captures and outputs in this `directory`")
@@ -101,6 +106,12 @@ func parseFlags(args []string, stderr io.Writer) (*options, error) {
 		}
 		if o.many < 0 || o.many > 1000 {
 			return fmt.Errorf("-many %d: not from 0 to 1000", o.many)
+		}
+		if o.echoes < 0 || o.echoes > maxCount {
+			return fmt.Errorf("-exchange %d: not from 0 to %d", o.echoes, maxCount)
+		}
+		if o.frames < 0 || o.frames > maxFrames {
+			return fmt.Errorf("-capture %d: not from 0 to %d", o.frames, maxFrames)
 		}
 		if o.targets, err = parseSizes(*sizes); err != nil {
 			return err
@@ -210,6 +221,22 @@ func run(ctx context.Context, o *options, stdout, stderr io.Writer) error {
 			return err
 		}
 		if err := r.Many.print(stdout, o.verbose); err != nil {
+			return err
+		}
+	}
+	if o.echoes > 0 {
+		if r.Echoes, err = b.measureEchoes(ctx); err != nil {
+			return err
+		}
+		if err := r.Echoes.print(stdout, o.verbose); err != nil {
+			return err
+		}
+	}
+	if o.frames > 0 {
+		if r.Torrent, err = b.measureTorrent(ctx); err != nil {
+			return err
+		}
+		if err := r.Torrent.print(stdout, o.verbose); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,8 @@ func TestMain(m *testing.M) { labtest.MainNetns(m) }
 func TestFlags(t *testing.T) {
 	for _, args := range []string{
 		"-count 0", "-count 65001", "-count -1", "-interval 1us", "-interval 0", "-interval 2m", "-runs 0", "-runs 101",
-		"-once -1", "-once 1001", "-many -1", "-many 1001", "-targets=", "-targets 1", "-targets 10,", "-targets 100001", "-tools nosuch", "-tools ping,ping", "-tools=", "-conditions idle,", "more", "-nosuch",
+		"-once -1", "-once 1001", "-many -1", "-many 1001", "-exchange -1", "-exchange 65001",
+		"-capture -1", "-capture 20000001", "-targets=", "-targets 1", "-targets 10,", "-targets 100001", "-tools nosuch", "-tools ping,ping", "-tools=", "-conditions idle,", "more", "-nosuch",
 	} {
 		var stderr strings.Builder
 		if _, err := parseFlags(strings.Fields(args), &stderr); err == nil || stderr.Len() == 0 {
@@ -32,6 +33,7 @@ func TestFlags(t *testing.T) {
 	}
 	o, err := parseFlags([]string{"-tools", "ping", "-conditions", "busy,idle"}, io.Discard)
 	if err != nil || names(o.tools) != "ping" || names(o.conditions) != "busy,idle" || o.runs != 3 || o.once != 10 || o.many != 6 ||
+		o.echoes != 4096 || o.frames != 2_000_000 ||
 		!slices.Equal(o.targets, []int{1000, 10_000}) {
 		t.Errorf("flags are %+v, %v", o, err)
 	}
@@ -96,7 +98,7 @@ func measured(t *testing.T, args ...string) *report {
 	requireProgram(t, "tcpdump", "tcpdump")
 	t.Setenv("GOPROXY", "off") // pro-bing takes part only if its module is here already
 	path := filepath.Join(t.TempDir(), "report.json")
-	o, err := parseFlags(append([]string{"-runs", "1", "-v", "-json", path}, args...), io.Discard)
+	o, err := parseFlags(append([]string{"-runs", "1", "-exchange", "0", "-capture", "0", "-v", "-json", path}, args...), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +134,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s has no version", tool.Tool)
 		}
 	}
-	if len(r.Conditions) != 2 || r.Once == nil || r.Many != nil {
+	if len(r.Conditions) != 2 || r.Once == nil || r.Many != nil || r.Echoes != nil || r.Torrent != nil {
 		t.Fatalf("%d conditions, one probe: %v, many: %v", len(r.Conditions), r.Once, r.Many)
 	}
 	for _, s := range r.Conditions {
@@ -214,6 +216,50 @@ func TestRunMany(t *testing.T) {
 		}
 	}
 	if len(s.Verdicts) != 2 || s.Verdicts[0].Target != "all_answered" || s.Verdicts[0].Reached == nil {
+		t.Errorf("the verdicts are %+v", s.Verdicts)
+	}
+}
+
+// TestRunExchange asks some hosts by l2ping, and by scapy where that is.
+func TestRunExchange(t *testing.T) {
+	r := measured(t, "-conditions=", "-tools", "l2ping,scapy", "-once", "0", "-many", "0", "-exchange", "40")
+	if r.Echoes == nil || r.Many != nil || r.Torrent != nil {
+		t.Fatalf("the report is %+v", r)
+	}
+	s := r.Echoes
+	want := len(allAskers)
+	if !slices.ContainsFunc(r.Tools, func(v toolVersion) bool { return v.Tool == "scapy" }) {
+		want = 1
+	}
+	if len(s.Runs) != want || len(s.Askers) != want || s.LeftOut != nil {
+		t.Fatalf("%d runs of %d askers, want %d, left out %v", len(s.Runs), len(s.Askers), want, s.LeftOut)
+	}
+	for _, a := range s.Askers {
+		if a.Arrived != 40 || a.Answered == 0 || a.Last <= 0 || a.Whole <= 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+	if l := s.asker(ours); l == nil || l.Answered != 40 || len(s.Verdicts) != 3 || !*s.Verdicts[0].Reached {
+		t.Errorf("l2ping: %+v, %+v", l, s.Verdicts)
+	}
+}
+
+// TestRunCapture captures some frames with each recorder, and all of them.
+func TestRunCapture(t *testing.T) {
+	r := measured(t, "-conditions=", "-tools", "l2ping", "-once", "0", "-many", "0", "-capture", "3000")
+	if r.Torrent == nil || r.Echoes != nil {
+		t.Fatalf("the report is %+v", r)
+	}
+	s := r.Torrent
+	if len(s.Runs) != len(allRecorders) || len(s.Recorders) != len(allRecorders) || s.LeftOut != nil {
+		t.Fatalf("%d runs of %d recorders, left out %v", len(s.Runs), len(s.Recorders), s.LeftOut)
+	}
+	for _, c := range s.Recorders {
+		if c.Arrived != 3000 || c.Captured+c.Dropped != 3000 || c.CPUPerFrame <= 0 || c.Sending <= 0 {
+			t.Errorf("%+v", c)
+		}
+	}
+	if len(s.Verdicts) != 2 || s.Verdicts[1].Reached == nil {
 		t.Errorf("the verdicts are %+v", s.Verdicts)
 	}
 }

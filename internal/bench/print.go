@@ -231,6 +231,12 @@ func (r *report) printSummary(w io.Writer) error {
 	if r.Many != nil {
 		sum("many", r.Many.Verdicts)
 	}
+	if r.Echoes != nil {
+		sum("exchange", r.Echoes.Verdicts)
+	}
+	if r.Torrent != nil {
+		sum("capture", r.Torrent.Verdicts)
+	}
 	if all == 0 {
 		return nil
 	}

@@ -12,13 +12,15 @@ import (
 
 // report is what -json writes. Durations are integers in nanoseconds.
 type report struct {
-	Time       time.Time     `json:"time"`
-	Machine    machine       `json:"machine"`
-	Tools      []toolVersion `json:"tools"`
-	LeftOut    []leftOut     `json:"left_out,omitempty"` // of all conditions
-	Conditions []section     `json:"conditions"`
-	Once       *onceSection  `json:"one_probe,omitempty"`
-	Many       *manySection  `json:"many_targets,omitempty"`
+	Time       time.Time       `json:"time"`
+	Machine    machine         `json:"machine"`
+	Tools      []toolVersion   `json:"tools"`
+	LeftOut    []leftOut       `json:"left_out,omitempty"` // of all conditions
+	Conditions []section       `json:"conditions"`
+	Once       *onceSection    `json:"one_probe,omitempty"`
+	Many       *manySection    `json:"many_targets,omitempty"`
+	Echoes     *echoSection    `json:"exchange,omitempty"`
+	Torrent    *torrentSection `json:"capture,omitempty"`
 }
 
 // toolVersion is a program that has a part in it.

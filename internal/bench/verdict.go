@@ -15,7 +15,7 @@ const (
 
 // verdict says whether l2ping has reached a target.
 type verdict struct {
-	Target string        `json:"target"` // p99, p99_of_best_peer, first_error, cpu_per_probe or all_answered
+	Target string        `json:"target"` // such as p99, cpu_per_probe or all_answered
 	Got    time.Duration `json:"got_ns"`
 	Limit  time.Duration `json:"limit_ns,omitempty"`
 	// Peer is whose number the limit comes from, if it is a peer's.
