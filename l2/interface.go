@@ -66,13 +66,27 @@ type NoInterfaceError struct {
 	Name string
 	// Nearest are the names of interfaces that exist, the most alike first.
 	Nearest []string
+	// Others is how many there are besides.
+	Others int
+}
+
+// There returns what interfaces there are, in words: "eth0, eth1, lo and 2 others".
+func (e *NoInterfaceError) There() string {
+	list := strings.Join(e.Nearest, ", ")
+	switch e.Others {
+	case 0:
+		return list
+	case 1:
+		return list + " and 1 other"
+	}
+	return fmt.Sprintf("%s and %d others", list, e.Others)
 }
 
 func (e *NoInterfaceError) Error() string {
 	if len(e.Nearest) == 0 {
 		return fmt.Sprintf("no interface %q", e.Name)
 	}
-	return fmt.Sprintf("no interface %q (there is %s)", e.Name, strings.Join(e.Nearest, ", "))
+	return fmt.Sprintf("no interface %q (there is %s)", e.Name, e.There())
 }
 
 // InterfaceByName looks an interface up. It fails with *NoInterfaceError

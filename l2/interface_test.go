@@ -60,9 +60,23 @@ func TestInterfaceByNameMissing(t *testing.T) {
 			}
 		})
 	}
-	if got, want := (&NoInterfaceError{Name: "x"}).Error(), `no interface "x"`; got != want {
-		t.Errorf("%q, want %q", got, want)
+	for want, e := range map[string]NoInterfaceError{
+		`no interface "x"`:                                 {Name: "x"},
+		`no interface "x" (there is lo)`:                   {Name: "x", Nearest: []string{"lo"}},
+		`no interface "x" (there is a, b, c and 1 other)`:  {Name: "x", Nearest: []string{"a", "b", "c"}, Others: 1},
+		`no interface "x" (there is a, b, c and 2 others)`: {Name: "x", Nearest: []string{"a", "b", "c"}, Others: 2},
+	} {
+		if got := e.Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
+	inside(t, ns, func() {
+		must(t, ns.AddVeth("eth5", "eth6"))
+		_, err := InterfaceByName("eth9")
+		if missing := (*NoInterfaceError)(nil); !errors.As(err, &missing) || missing.Others != 2 {
+			t.Errorf("of five: %+v, %v", missing, err)
+		}
+	})
 }
 
 func TestNearest(t *testing.T) {

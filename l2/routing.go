@@ -91,7 +91,8 @@ func interfaceByName(h *netlink.Handle, name string) (*Interface, error) {
 		for _, l := range links {
 			names = append(names, l.Attrs().Name)
 		}
-		return nil, &NoInterfaceError{Name: name, Nearest: nearest(name, names, 3)}
+		near := nearest(name, names, 3)
+		return nil, &NoInterfaceError{Name: name, Nearest: near, Others: len(names) - len(near)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up interface %s: %w", name, err)

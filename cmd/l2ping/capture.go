@@ -307,7 +307,7 @@ func (l *liveCapture) open(expr string) (err error) {
 	f := l.f
 	if l.ifc, err = l2.InterfaceByName(f.source.name); err != nil {
 		if missing := (*l2.NoInterfaceError)(nil); f.source.name == "" && errors.As(err, &missing) {
-			return fmt.Errorf("no interface given: -i names it (there is %s), or -r a file", strings.Join(missing.Nearest, ", "))
+			return fmt.Errorf("no interface given: -i names it (there is %s), or -r a file", missing.There())
 		}
 		return err
 	}

@@ -224,7 +224,7 @@ func (e *env) send(cmd *cobra.Command, f *sendFlags, args []string) (err error) 
 func (s *sending) open() (err error) {
 	if s.ifc, err = l2.InterfaceByName(s.source.name); err != nil {
 		if missing := (*l2.NoInterfaceError)(nil); s.source.name == "" && errors.As(err, &missing) {
-			return fmt.Errorf("no interface given: -i names it (there is %s)", strings.Join(missing.Nearest, ", "))
+			return fmt.Errorf("no interface given: -i names it (there is %s)", missing.There())
 		}
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +36,7 @@ capability, unless --netns does.`,
 func (e *env) stamps(ifname string) error {
 	ifc, err := l2.InterfaceByName(ifname)
 	if missing := (*l2.NoInterfaceError)(nil); ifname == "" && errors.As(err, &missing) {
-		return fmt.Errorf("no interface given: -i names it (there is %s)", strings.Join(missing.Nearest, ", "))
+		return fmt.Errorf("no interface given: -i names it (there is %s)", missing.There())
 	}
 	if err != nil {
 		return err
