@@ -11,5 +11,5 @@
 //
 // An Exchanger sends any frames, made by hand or by a library, and tells what came
 // back for each: what a Pinger does with echo requests, in its general form. Exchange
-// does it for a list. Respond is the other side.
+// does it for a list. Answer is the other side.
 package probe

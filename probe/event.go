@@ -148,7 +148,7 @@ type Reply struct {
 	// Truncated says that fewer data came back than were sent.
 	Truncated bool
 	// Answer is what a neighbor said that was asked for, nil of an echo.
-	Answer *Answer
+	Answer *NeighborAnswer
 	// Mismatch tells where the data are not those that were sent; nil if
 	// they are.
 	Mismatch *Mismatch

@@ -196,11 +196,11 @@ func ExampleRule() {
 }
 
 // The answering side of it.
-func ExampleRespond() {
+func ExampleAnswer() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cfg := &probe.RespondConfig{EtherTypes: []frame.EtherType{etherTypeDoubler}}
-	if err := probe.Respond(ctx, "eth0", cfg, double); err != nil {
+	cfg := &probe.AnswerConfig{EtherTypes: []frame.EtherType{etherTypeDoubler}}
+	if err := probe.Answer(ctx, "eth0", cfg, double); err != nil {
 		log.Fatal(err)
 	}
 }

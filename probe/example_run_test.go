@@ -40,8 +40,8 @@ func TestExchangeExamples(t *testing.T) {
 	ready := make(chan struct{})
 	go func() {
 		ended <- pair.Far.Do(func() error {
-			cfg := &probe.RespondConfig{EtherTypes: []frame.EtherType{etherTypeDoubler}}
-			return probe.RespondReady(ctx, "eth0", cfg, double, func() { close(ready) })
+			cfg := &probe.AnswerConfig{EtherTypes: []frame.EtherType{etherTypeDoubler}}
+			return probe.AnswerReady(ctx, "eth0", cfg, double, func() { close(ready) })
 		})
 	}()
 	defer func() {

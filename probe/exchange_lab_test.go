@@ -271,7 +271,7 @@ func listen(t testing.TB, ns *lab.Namespace, address string) {
 }
 
 // A protocol of one's own, tagged and not, with both sides of it.
-func TestRespond(t *testing.T) {
+func TestAnswer(t *testing.T) {
 	pair := labtest.NewPair(t, nil)
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -280,7 +280,7 @@ func TestRespond(t *testing.T) {
 		asked := 0
 		go func() {
 			ended <- pair.Far.Do(func() error {
-				cfg := &RespondConfig{EtherTypes: []frame.EtherType{0x88b5}, Filter: mode}
+				cfg := &AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}, Filter: mode}
 				return respond(ctx, "eth0", cfg, func(reply []byte, f capture.Frame) []byte {
 					asked++
 					var eth frame.Ethernet
@@ -329,20 +329,20 @@ func TestRespond(t *testing.T) {
 	})
 }
 
-func TestRespondErrors(t *testing.T) {
+func TestAnswerErrors(t *testing.T) {
 	pair := labtest.NewPair(t, nil)
 	nothing := func([]byte, capture.Frame) []byte { return nil }
-	in := func(ctx context.Context, iface string, cfg *RespondConfig, answer func([]byte, capture.Frame) []byte, ready func()) error {
+	in := func(ctx context.Context, iface string, cfg *AnswerConfig, answer func([]byte, capture.Frame) []byte, ready func()) error {
 		return pair.Far.Do(func() error { return respond(ctx, iface, cfg, answer, ready) })
 	}
-	cfg := &RespondConfig{EtherTypes: []frame.EtherType{0x88b5}}
+	cfg := &AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}}
 	if err := in(t.Context(), "eth0", nil, nothing, nil); err == nil {
 		t.Error("nothing to answer is no error")
 	}
 	if err := in(t.Context(), "eth7", cfg, nothing, nil); !errors.As(err, new(*l2.NoInterfaceError)) {
 		t.Errorf("no interface: %v", err)
 	}
-	if err := in(t.Context(), "eth0", &RespondConfig{EtherTypes: []frame.EtherType{5}}, nothing, nil); err == nil {
+	if err := in(t.Context(), "eth0", &AnswerConfig{EtherTypes: []frame.EtherType{5}}, nothing, nil); err == nil {
 		t.Error("a length is an EtherType")
 	}
 	if err := in(t.Context(), "eth0", cfg, nothing, func() {
@@ -507,7 +507,7 @@ func TestExchangeInUserNamespace(t *testing.T) {
 		t.Skip("this is the run in a user namespace already")
 	}
 	labtest.RequireNetns(t)
-	cmd := again(t, "^Test(Exchange|Respond)", inUserns+"=1", "L2PING_TEST_REQUIRE=netns")
+	cmd := again(t, "^Test(Exchange|Answer)", inUserns+"=1", "L2PING_TEST_REQUIRE=netns")
 	lab.EnterUserNamespace(cmd)
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {

@@ -2,5 +2,5 @@
 
 package probe
 
-// RespondReady is Respond, which tells when all that comes is heard.
-var RespondReady = respond
+// AnswerReady is Answer, which tells when all that comes is heard.
+var AnswerReady = respond

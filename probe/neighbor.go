@@ -98,9 +98,9 @@ type claim struct {
 	n   uint64
 }
 
-// An Answer is what a host says that is asked who has an address, or says of it
+// A NeighborAnswer is what a host says that is asked who has an address, or says of it
 // unasked.
-type Answer struct {
+type NeighborAnswer struct {
 	// Broadcast says that it said so to everybody.
 	Broadcast bool
 	// Advertisement says that the flags mean something: it was IPv6. Override
@@ -390,7 +390,7 @@ func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
 		return false
 	}
 	a := arrival{landing: landing{stamp: f.Arrival, hardware: f.Hardware, got: got}}
-	answer := &Answer{Broadcast: eth.Dst.IsGroup()}
+	answer := &NeighborAnswer{Broadcast: eth.Dst.IsGroup()}
 	a.reply.Answer, a.reply.VLANs = answer, vlans(f, &eth)
 	// Of which address something is said, and to whom.
 	var of, to netip.Addr

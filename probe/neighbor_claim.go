@@ -42,7 +42,7 @@ func (c Claim) String() string {
 func (e *engine) detects() bool { return e.neighbor.Mode == NeighborDetect }
 
 // claimByARP takes what an ARP packet says, and returns of which address.
-func (a *Answer) claimByARP(m *frame.ARP) (of netip.Addr) {
+func (a *NeighborAnswer) claimByARP(m *frame.ARP) (of netip.Addr) {
 	a.Claim, a.Request = ClaimReply, m.Operation == frame.ARPRequest
 	a.For, a.ForMAC = m.TargetIP, new(m.TargetMAC)
 	switch {
@@ -59,7 +59,7 @@ func (a *Answer) claimByARP(m *frame.ARP) (of netip.Addr) {
 
 // claimByNDP takes what an advertisement says, or an address probe, and returns
 // from which address.
-func (a *Answer) claimByNDP(m *frame.NDP) (from netip.Addr) {
+func (a *NeighborAnswer) claimByNDP(m *frame.NDP) (from netip.Addr) {
 	if m.Type == frame.ICMPv6NeighborAdvertisement {
 		a.Claim = ClaimReply
 		return m.Target
@@ -69,7 +69,7 @@ func (a *Answer) claimByNDP(m *frame.NDP) (from netip.Addr) {
 }
 
 // isTo leaves out whom the message is for if that is who asked.
-func (a *Answer) isTo(address netip.Addr, mac frame.MAC) {
+func (a *NeighborAnswer) isTo(address netip.Addr, mac frame.MAC) {
 	if a.For == address {
 		a.For = netip.Addr{}
 	}

@@ -37,7 +37,7 @@ type Statistics struct {
 	MoreReplies uint64
 	// Broadcasts counts, of targets that are asked for, the requests that went
 	// to everybody, and BroadcastReplies the answers that did, RequestReplies
-	// those that were requests themselves (Answer.Request); those in Duplicates
+	// those that were requests themselves (NeighborAnswer.Request); those in Duplicates
 	// left out.
 	Broadcasts, BroadcastReplies, RequestReplies uint64
 	// Conflicts counts hosts beyond the first that have answered for an address.

@@ -103,7 +103,7 @@ func TestArpingAlsoFor(t *testing.T) {
 			Kind: probe.Start, Address: tt.target,
 			Start: &probe.Started{Decision: arp.Decision{Path: &l2.Path{}}},
 		}))
-		e := &probe.Event{Kind: probe.Replied, Address: tt.target, Reply: probe.Reply{FromMAC: tt.mac, Answer: &probe.Answer{}}}
+		e := &probe.Event{Kind: probe.Replied, Address: tt.target, Reply: probe.Reply{FromMAC: tt.mac, Answer: &probe.NeighborAnswer{}}}
 		must(t, v.Event(e))
 		if got := e.Reply.Answer.AlsoFor; got != tt.want {
 			t.Errorf("%v: also for %v, want %v", tt, got, tt.want)

@@ -33,7 +33,7 @@ type choice struct {
 // choices are those of packages that do not run as a whole.
 var choices = map[string]choice{
 	"arp": {
-		skip: "^(Fuzz|TestDecideNobody|TestMachine|TestOtherVLAN|TestResolve(Doubtful|Fails|Late)|TestResponderVLAN|TestTableTenThousand)",
+		skip: "^(Fuzz|TestDecideNobody|TestMachine|TestOtherVLAN|TestResolve(Doubtful|Fails|Late)|TestAnswererVLAN|TestTableTenThousand)",
 		why:  "what is left out waits for answers that do not come, or asks nothing of the kernel",
 	},
 	"bpf": {
@@ -65,7 +65,7 @@ var choices = map[string]choice{
 	"internal/timestamping": {why: "it reads what was recorded"},
 	"l2/frame":              {why: "it makes and reads bytes"},
 	"probe": {
-		run:  "^(TestExchange(AnswerFor|InUserNamespace|InterfaceVanishes|Linux|NoLink|VLAN)|TestInUserNamespace|TestNew|TestPing|TestRespond|TestRun)",
+		run:  "^(TestExchange(AnswerFor|InUserNamespace|InterfaceVanishes|Linux|NoLink|VLAN)|TestInUserNamespace|TestNew|TestPing|TestAnswer|TestRun)",
 		skip: "^TestPingPaces$",
 		why:  "what is left out runs on a clock of its own",
 	},

@@ -217,7 +217,7 @@ func (a *Arping) reply(e *probe.Event) {
 }
 
 // whom is for whom an answer is, if not for who asked, as arping tells it.
-func whom(a *probe.Answer) string {
+func whom(a *probe.NeighborAnswer) string {
 	switch {
 	case a.For.IsValid() && a.ForMAC != nil:
 		return fmt.Sprintf("for %s [%s]", a.For, upper(*a.ForMAC))
@@ -233,7 +233,7 @@ func whom(a *probe.Answer) string {
 func upper(mac frame.MAC) string { return strings.ToUpper(mac.String()) }
 
 // flags are those of an advertisement.
-func flags(a *probe.Answer) string {
+func flags(a *probe.NeighborAnswer) string {
 	var names []string
 	for _, flag := range [...]struct {
 		set  bool

@@ -39,7 +39,7 @@ func asks(mode probe.NeighborMode, change ...func(*probe.Started)) *probe.Event 
 func answered(n uint64, change ...func(*probe.Reply)) *probe.Event {
 	r := probe.Reply{
 		State: probe.StateReplied, From: far, FromMAC: otherMAC, RTT: 688 * time.Microsecond, RTTSource: l2.StampDriver,
-		Budget: unknown, Answer: &probe.Answer{},
+		Budget: unknown, Answer: &probe.NeighborAnswer{},
 	}
 	for _, f := range change {
 		f(&r)
@@ -48,7 +48,7 @@ func answered(n uint64, change ...func(*probe.Reply)) *probe.Event {
 }
 
 // claimed is an answer that somebody gives to whom he likes.
-func claimed(a probe.Answer, change ...func(*probe.Reply)) *probe.Event {
+func claimed(a probe.NeighborAnswer, change ...func(*probe.Reply)) *probe.Event {
 	return answered(1, append([]func(*probe.Reply){func(r *probe.Reply) { r.Answer = &a }}, change...)...)
 }
 
@@ -59,15 +59,15 @@ func totals(s probe.Statistics) *probe.Event {
 func TestArping(t *testing.T) {
 	advertised := func(r *probe.Reply) {
 		r.From = six
-		r.Answer = &probe.Answer{Advertisement: true, Router: true, Solicited: true, Override: true}
+		r.Answer = &probe.NeighborAnswer{Advertisement: true, Router: true, Solicited: true, Override: true}
 	}
 	conflict := &probe.Event{Kind: probe.Conflicted, Time: at, Address: far, Conflict: &probe.Conflict{MACs: []frame.MAC{farMAC, otherMAC}}}
 	down := &probe.Event{Kind: probe.Failed, Time: at, Address: far, Seq: 3, Failure: probe.Failure{Local: errors.New("eth0: interface is down")}}
 	lost := &probe.Event{Kind: probe.Lost, Time: at, Address: far, Seq: 2}
 	gone := &probe.Event{Kind: probe.Changed, Time: at, Address: far, Change: &probe.Change{Kind: probe.ChangedPath, Old: path(), Err: l2.ErrNoAddress}}
 	duplicate := func(r *probe.Reply) { r.State = probe.StateDuplicate }
-	broadcast := func(r *probe.Reply) { r.Answer = &probe.Answer{Broadcast: true} }
-	also := func(r *probe.Reply) { r.Answer = &probe.Answer{AlsoFor: second} }
+	broadcast := func(r *probe.Reply) { r.Answer = &probe.NeighborAnswer{Broadcast: true} }
+	also := func(r *probe.Reply) { r.Answer = &probe.NeighborAnswer{AlsoFor: second} }
 	of := func(a netip.Addr, change ...func(*probe.Reply)) []func(*probe.Reply) {
 		return append([]func(*probe.Reply){func(r *probe.Reply) { r.From = a }}, change...)
 	}
@@ -145,7 +145,10 @@ Received 2 response(s)
 			events: []*probe.Event{
 				asks(probe.NeighborAsk, func(s *probe.Started) { s.Decision.Path.Source = gateway6 }),
 				answered(1, advertised),
-				answered(2, func(r *probe.Reply) { r.From = six; r.Answer = &probe.Answer{Advertisement: true, Broadcast: true} }),
+				answered(2, func(r *probe.Reply) {
+					r.From = six
+					r.Answer = &probe.NeighborAnswer{Advertisement: true, Broadcast: true}
+				}),
 			},
 			stdout: `ARPING 192.0.2.1 from 2001:db8::fe eth0
 Unicast reply from 2001:db8::1 [02:00:5E:00:53:AF]  0.688ms (router solicited override)
@@ -162,15 +165,15 @@ Unicast reply from 192.0.2.1 [02:00:5E:00:53:AF]  0.688ms
 		{
 			name: "claims", opts: ArpingOptions{Several: 1, Verbose: true},
 			events: []*probe.Event{
-				claimed(probe.Answer{Claim: probe.ClaimReply}),
-				claimed(probe.Answer{Claim: probe.ClaimReply, For: second}),
-				claimed(probe.Answer{Claim: probe.ClaimReply, ForMAC: &farMAC}),
-				claimed(probe.Answer{Claim: probe.ClaimRequest, Request: true, Broadcast: true, For: second, ForMAC: &frame.MAC{}}),
-				claimed(probe.Answer{Claim: probe.ClaimAnnouncement, Broadcast: true, For: far, ForMAC: &frame.Broadcast}),
-				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, Broadcast: true, For: far, ForMAC: &frame.MAC{}, AlsoFor: second}, func(r *probe.Reply) {
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimReply}),
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimReply, For: second}),
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimReply, ForMAC: &farMAC}),
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimRequest, Request: true, Broadcast: true, For: second, ForMAC: &frame.MAC{}}),
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimAnnouncement, Broadcast: true, For: far, ForMAC: &frame.Broadcast}),
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimProbe, Request: true, Broadcast: true, For: far, ForMAC: &frame.MAC{}, AlsoFor: second}, func(r *probe.Reply) {
 					r.From = netip.IPv4Unspecified()
 				}),
-				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, Broadcast: true, For: six}, func(r *probe.Reply) {
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimProbe, Request: true, Broadcast: true, For: six}, func(r *probe.Reply) {
 					r.From, r.State = netip.IPv6Unspecified(), probe.StateDuplicate
 				}),
 				totals(probe.Statistics{Address: far, Sent: 1, Received: 1, Broadcasts: 1, RequestReplies: 1, BroadcastReplies: 2}),
@@ -193,8 +196,8 @@ Received 1 response(s) (1 request(s))
 			// Who looks whether two addresses are free has neither.
 			name: "claims of several", opts: ArpingOptions{Several: 2},
 			events: []*probe.Event{
-				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, For: far}),
-				claimed(probe.Answer{Claim: probe.ClaimProbe, Request: true, For: second}, func(r *probe.Reply) { r.From = second }),
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimProbe, Request: true, For: far}),
+				claimed(probe.NeighborAnswer{Claim: probe.ClaimProbe, Request: true, For: second}, func(r *probe.Reply) { r.From = second }),
 				totals(probe.Statistics{Sent: 2, Received: 2, RequestReplies: 2, Targets: 2, Answered: 2}),
 			},
 			stdout: `Unicast request from 192.0.2.1 [02:00:5E:00:53:AF] for 192.0.2.1  0.688ms (address probe)
@@ -339,12 +342,12 @@ func TestArpingJSON(t *testing.T) {
 		},
 		{
 			answered(3, func(r *probe.Reply) {
-				r.Answer = &probe.Answer{Broadcast: true, Router: true, Solicited: true, Override: true, AlsoFor: second}
+				r.Answer = &probe.NeighborAnswer{Broadcast: true, Router: true, Solicited: true, Override: true, AlsoFor: second}
 			}),
 			`{"event":"reply",` + moment + `,"address":"192.0.2.1","seq":3,"state":"replied","from":"192.0.2.1","from_mac":"02:00:5e:00:53:af","broadcast":true,"router":true,"solicited":true,"override":true,"also_for":"192.0.2.2","rtt_ns":688000,"rtt_source":"driver"}`,
 		},
 		{
-			claimed(probe.Answer{Claim: probe.ClaimRequest, Request: true, Broadcast: true, For: second, ForMAC: &frame.MAC{}}),
+			claimed(probe.NeighborAnswer{Claim: probe.ClaimRequest, Request: true, Broadcast: true, For: second, ForMAC: &frame.MAC{}}),
 			`{"event":"reply",` + moment + `,"address":"192.0.2.1","seq":1,"state":"replied","from":"192.0.2.1","from_mac":"02:00:5e:00:53:af","claim":"request","for":"192.0.2.2","broadcast":true,"rtt_ns":688000,"rtt_source":"driver"}`,
 		},
 		{

@@ -244,7 +244,7 @@ func (l *line) vlans(tags []frame.VLAN) {
 }
 
 // answer is what a neighbor says.
-func (l *line) answer(a *probe.Answer, zone string) {
+func (l *line) answer(a *probe.NeighborAnswer, zone string) {
 	if a.Claim != probe.ClaimNone {
 		l.word("claim", a.Claim.String())
 	}

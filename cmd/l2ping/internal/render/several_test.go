@@ -337,7 +337,7 @@ func TestJSONOfLinks(t *testing.T) {
 		{
 			&probe.Event{Kind: probe.Replied, Time: at, Address: far, Seq: 1, Reply: probe.Reply{
 				State: probe.StateReplied, From: far, FromMAC: farMAC, RTT: time.Microsecond, RTTSource: l2.StampDriver, Budget: unknown,
-				Answer: &probe.Answer{Broadcast: true, Router: true, Override: true, AlsoFor: gateway},
+				Answer: &probe.NeighborAnswer{Broadcast: true, Router: true, Override: true, AlsoFor: gateway},
 			}},
 			`"from_mac":"02:00:5e:00:53:01","broadcast":true,"router":true,"override":true,"also_for":"192.0.2.254","rtt_ns":1000,"rtt_source":"driver"}`,
 		},

@@ -18,8 +18,8 @@ import (
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
-// RespondConfig says which frames are to be answered.
-type RespondConfig struct {
+// AnswerConfig says which frames are to be answered.
+type AnswerConfig struct {
 	// EtherTypes are the protocols whose frames are handed over, whatever VLAN
 	// tags they bear; at most bpf.MaxEtherTypes. Required. Without a link layer
 	// they can be those of IPv4 and IPv6.
@@ -49,7 +49,7 @@ type responding struct {
 	failed  error
 }
 
-// Respond receives frames on an interface and sends what answer makes of each: the
+// Answer receives frames on an interface and sends what answer makes of each: the
 // other side of an Exchange, and scapy's AnsweringMachine. It returns when ctx is
 // done, which is no error, or with the reason why it cannot go on, such as an
 // interface that went down or away. It works in the network namespace of the calling
@@ -58,19 +58,19 @@ type responding struct {
 // answer appends a whole frame to reply, which is empty, and returns it; what is
 // empty is no answer. The frame, with its arrival stamps and the VLAN tag that the
 // kernel took off it, is valid during the call. It is called by the goroutine that
-// called Respond, whose own panics it may have. An answer that cannot leave, for the
+// called Answer, whose own panics it may have. An answer that cannot leave, for the
 // interface's queue is full or it is too long, is lost.
 //
 // The kernel answers too: echo requests, ARP requests and segments to its own
 // addresses. For an address that the host does not have it does not; see
-// RespondConfig.AnswerFor.
-func Respond(ctx context.Context, iface string, cfg *RespondConfig, answer func(reply []byte, f capture.Frame) []byte) error {
+// AnswerConfig.AnswerFor.
+func Answer(ctx context.Context, iface string, cfg *AnswerConfig, answer func(reply []byte, f capture.Frame) []byte) error {
 	return respond(ctx, iface, cfg, answer, nil)
 }
 
-// respond is Respond. ready is called, if it is not nil, when all that comes from
+// respond is Answer. ready is called, if it is not nil, when all that comes from
 // then on is heard.
-func respond(ctx context.Context, iface string, cfg *RespondConfig, answer func([]byte, capture.Frame) []byte, ready func()) (err error) {
+func respond(ctx context.Context, iface string, cfg *AnswerConfig, answer func([]byte, capture.Frame) []byte, ready func()) (err error) {
 	a := &responding{answer: answer, name: iface, frames: make([]capture.Frame, capture.MinFrames)}
 	defer func() { err = errors.Join(err, a.close()) }() // also when answer panics
 	if err := a.open(iface, cfg); err != nil {
@@ -82,7 +82,7 @@ func respond(ctx context.Context, iface string, cfg *RespondConfig, answer func(
 	return a.run(ctx)
 }
 
-func (a *responding) open(iface string, cfg *RespondConfig) error {
+func (a *responding) open(iface string, cfg *AnswerConfig) error {
 	if cfg == nil || len(cfg.EtherTypes) == 0 {
 		return errors.New("respond: no EtherTypes")
 	}
