@@ -63,6 +63,9 @@ type LinkConfig struct {
 	// Hardware asks for the NIC's stamps too. It changes nothing on the NIC:
 	// StampAbility.HardwareNow says whether that stamps.
 	Hardware bool
+	// NoSched leaves the stamps at StampSched off, where those at StampDriver are
+	// enough: of each frame there is one message less to write and to read.
+	NoSched bool
 	// QueueBytes bounds the error queue that holds stamps until they are
 	// read (SO_RCVBUF of the socket; one stamp takes about 1 kB there). 0 is
 	// 1 MiB, and half as much again for a third stamp with Hardware; the kernel
@@ -160,7 +163,7 @@ func (l *Link) open(ifc *Interface, cfg *LinkConfig) error {
 	if cfg.NoStamps {
 		return nil
 	}
-	if err := l.out.askForStamps(cfg.Hardware, timestamping.Enable); err != nil {
+	if err := l.out.askForStamps(cfg, timestamping.Enable); err != nil {
 		return fmt.Errorf("stamps on %s: %w", ifc.Name, err)
 	}
 	l.stamps = l.out.stamping
@@ -258,7 +261,7 @@ func (l *Link) CountsIDs() bool { return l.out.counts }
 
 // Hardware tells whether the link asks for the NIC's stamps: it was told to,
 // and the kernel knows SOF_TIMESTAMPING_OPT_TX_SWHW (Linux 4.13).
-func (l *Link) Hardware() bool { return l.stamps == timestamping.HardwareTransmit }
+func (l *Link) Hardware() bool { return l.stamps&unix.SOF_TIMESTAMPING_TX_HARDWARE != 0 }
 
 // Send hands one frame to the interface's qdisc and returns without waiting
 // for the wire. Its stamps will bear id. It does not allocate.

@@ -455,17 +455,23 @@ func TestLinkAskForStamps(t *testing.T) {
 			[]int{timestamping.HardwareTransmit, timestamping.Transmit}, unix.EINVAL},
 		{"another error", true, map[int]error{timestamping.HardwareTransmit: unix.EBADF}, []int{timestamping.HardwareTransmit}, unix.EBADF},
 	} {
-		l := &Link{out: &outlet{conn: &sock.Conn{}}}
-		var tried []int
-		err := l.out.askForStamps(tt.hardware, func(_, flags int) error {
-			tried = append(tried, flags)
-			return tt.refuses[flags]
-		})
-		if !errors.Is(err, tt.err) || !slices.Equal(tried, tt.want) {
-			t.Errorf("%s: %v after %#x, want %v after %#x", tt.name, err, tried, tt.err, tt.want)
-		}
-		if l.stamps = l.out.stamping; err == nil && l.Hardware() != (len(tt.want) == 1 && tt.hardware) {
-			t.Errorf("%s: asks for the NIC's stamps: %v", tt.name, l.Hardware())
+		for _, sched := range []int{unix.SOF_TIMESTAMPING_TX_SCHED, 0} {
+			l := &Link{out: &outlet{conn: &sock.Conn{}}}
+			var tried []int
+			err := l.out.askForStamps(&LinkConfig{Hardware: tt.hardware, NoSched: sched == 0}, func(_, flags int) error {
+				if flags&unix.SOF_TIMESTAMPING_TX_SCHED != sched {
+					t.Errorf("%s: %#x, want SOF_TIMESTAMPING_TX_SCHED to be %d", tt.name, flags, sched)
+				}
+				flags |= unix.SOF_TIMESTAMPING_TX_SCHED
+				tried = append(tried, flags)
+				return tt.refuses[flags]
+			})
+			if !errors.Is(err, tt.err) || !slices.Equal(tried, tt.want) {
+				t.Errorf("%s: %v after %#x, want %v after %#x", tt.name, err, tried, tt.err, tt.want)
+			}
+			if l.stamps = l.out.stamping; err == nil && l.Hardware() != (len(tt.want) == 1 && tt.hardware) {
+				t.Errorf("%s: asks for the NIC's stamps: %v", tt.name, l.Hardware())
+			}
 		}
 	}
 }

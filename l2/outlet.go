@@ -112,14 +112,18 @@ func (o *outlet) stamp(flags, queueBytes int, counts bool) error {
 
 // askForStamps asks for the NIC's stamps where those are wanted and the kernel
 // knows how, else for those in software alone.
-func (o *outlet) askForStamps(hardware bool, enable func(fd, flags int) error) error {
-	if hardware {
-		o.stamping = timestamping.HardwareTransmit
+func (o *outlet) askForStamps(cfg *LinkConfig, enable func(fd, flags int) error) error {
+	not := 0
+	if cfg.NoSched {
+		not = unix.SOF_TIMESTAMPING_TX_SCHED
+	}
+	if cfg.Hardware {
+		o.stamping = timestamping.HardwareTransmit &^ not
 		if err := enable(o.conn.FD(), o.stamping); !errors.Is(err, unix.EINVAL) {
 			return err
 		}
 	}
-	o.stamping = timestamping.Transmit
+	o.stamping = timestamping.Transmit &^ not
 	return enable(o.conn.FD(), o.stamping)
 }
 

@@ -10,20 +10,35 @@ import (
 	"sync/atomic"
 	"time"
 
+	cbpf "golang.org/x/net/bpf"
+
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/internal/sock/classic"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
-// AnswerConfig says which frames are to be answered.
+// AnswerConfig says which frames are to be answered: by EtherTypes, by a Match, or by
+// Instructions. One of the three is required, and no more than one goes.
 type AnswerConfig struct {
 	// EtherTypes are the protocols whose frames are handed over, whatever VLAN
-	// tags they bear; at most bpf.MaxEtherTypes. Required. Without a link layer
-	// they can be those of IPv4 and IPv6.
+	// tags they bear; at most bpf.MaxEtherTypes. Without a link layer they can be
+	// those of IPv4 and IPv6.
 	EtherTypes []frame.EtherType
+	// Match is what bpf.NewFilter makes of a bpf.Match, or another filter of the
+	// caller's, whose it stays: it must not be closed before Answer has returned.
+	// It alone says what is handed over, whomever that is to.
+	Match capture.Filter
+	// Instructions are a program of classic BPF for a packet socket, as tcpdump
+	// -ddd prints it and pcapfilter.Compile makes it with pcapfilter.Config.Live.
+	// It runs in the kernel; what it returns is how many bytes of a frame are handed
+	// over, 0 is none. It is asked about frames to this host and to groups, and not
+	// about those to others, but with MAC or Promiscuous.
+	Instructions []cbpf.RawInstruction
+
 	// MAC is an address to hear besides the interface's own.
 	MAC frame.MAC
 	// Promiscuous takes frames to other hosts too.
@@ -31,14 +46,15 @@ type AnswerConfig struct {
 	// AnswerFor are addresses that this host does not have, for which ARP requests
 	// and neighbor solicitations are answered meanwhile.
 	AnswerFor []arp.ResponderConfig
-	// Filter says which filter the kernel runs.
+	// Filter says which filter the kernel runs for the EtherTypes. A Match has one
+	// already, and Instructions are classic.
 	Filter bpf.Mode
 }
 
 // A responding receives frames, and sends what answers them.
 type responding struct {
 	sockets
-	filter     *bpf.Expected
+	filter     *bpf.Expected // of the EtherTypes
 	responders []*arp.Responder
 
 	name    string
@@ -83,8 +99,8 @@ func respond(ctx context.Context, iface string, cfg *AnswerConfig, answer func([
 }
 
 func (a *responding) open(iface string, cfg *AnswerConfig) error {
-	if cfg == nil || len(cfg.EtherTypes) == 0 {
-		return errors.New("respond: no EtherTypes")
+	if err := cfg.validate(); err != nil {
+		return fmt.Errorf("respond on %s: %w", iface, err)
 	}
 	ifc, err := l2.InterfaceByName(iface)
 	if err != nil {
@@ -96,17 +112,14 @@ func (a *responding) open(iface string, cfg *AnswerConfig) error {
 	if a.watch, err = ifc.Watch(); err != nil {
 		return err
 	}
-	expect := &bpf.ExpectConfig{NoLink: ifc.NoLink, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous, MaxKeys: 1}
-	for _, t := range cfg.EtherTypes {
-		expect.EtherTypes = append(expect.EtherTypes, uint16(t))
-	}
-	if a.filter, err = bpf.NewExpected(cfg.Filter, expect); err != nil {
+	filter, err := a.choose(ifc, cfg)
+	if err != nil {
 		return err
 	}
-	if a.in, err = capture.OpenSocket(ifc, capture.SocketConfig{Filter: a.filter, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous}); err != nil {
+	if a.in, err = capture.OpenSocket(ifc, capture.SocketConfig{Filter: filter, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous}); err != nil {
 		return err
 	}
-	if _, err := a.openOut(ifc, &points{departure: l2.StampUser}, TimestampsUser, 0); err != nil {
+	if _, err := a.openOut(ifc, &points{departure: l2.StampUser}, TimestampsUser, l2.LinkConfig{}); err != nil {
 		return err
 	}
 	if a.responders, err = openResponders(ifc, cfg.AnswerFor); err != nil {
@@ -114,6 +127,46 @@ func (a *responding) open(iface string, cfg *AnswerConfig) error {
 	}
 	a.loop, err = sock.NewLoop(a.in.FD())
 	return err
+}
+
+// validate tells what is wrong with what is to be answered.
+func (c *AnswerConfig) validate() error {
+	ways := 0
+	if c != nil {
+		for _, given := range []bool{len(c.EtherTypes) > 0, c.Match != nil, len(c.Instructions) > 0} {
+			if given {
+				ways++
+			}
+		}
+	}
+	switch {
+	case ways == 0:
+		return errors.New("neither EtherTypes nor a Match nor Instructions say what is to be answered")
+	case ways > 1:
+		return errors.New("EtherTypes, a Match, Instructions: only one of them says what is to be answered")
+	case c.Match != nil && c.Filter != bpf.Auto, len(c.Instructions) > 0 && c.Filter == bpf.EBPF:
+		return fmt.Errorf("%v filter: it is for EtherTypes", c.Filter)
+	}
+	return nil
+}
+
+// choose is the filter that says what is handed over.
+func (a *responding) choose(ifc *l2.Interface, cfg *AnswerConfig) (capture.Filter, error) {
+	switch {
+	case cfg.Match != nil:
+		return cfg.Match, nil
+	case len(cfg.Instructions) == 0:
+		expect := &bpf.ExpectConfig{NoLink: ifc.NoLink, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous, MaxKeys: 1}
+		for _, t := range cfg.EtherTypes {
+			expect.EtherTypes = append(expect.EtherTypes, uint16(t))
+		}
+		var err error
+		a.filter, err = bpf.NewExpected(cfg.Filter, expect)
+		return a.filter, err
+	case cfg.Promiscuous:
+		return classic.Filter(cfg.Instructions), nil
+	}
+	return classic.To(cfg.MAC, cfg.Instructions), nil
 }
 
 // openResponders answers for addresses. What is open is returned also with an error.
@@ -196,11 +249,12 @@ func (a *responding) close() error {
 }
 
 // closers are those beside the sockets.
-func closers(responders []*arp.Responder) (list []io.Closer) {
-	for _, r := range responders {
-		list = append(list, r)
+func closers[C io.Closer](list []C) []io.Closer {
+	var all []io.Closer
+	for _, c := range list {
+		all = append(all, c)
 	}
-	return list
+	return all
 }
 
 // wakeOnChange has a run look at its interface when something has changed.

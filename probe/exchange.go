@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/internal/sock/classic"
 	"github.com/l2ping/l2ping/l2"
 )
 
@@ -48,6 +51,9 @@ type Exchanged struct {
 	More bool
 	// Reply is the answer, with its arrival stamps. Checksums are not checked.
 	Reply capture.Frame
+	// OtherMember says that it came in by another member of the bridge, bond or VRF
+	// that the interface is a member of.
+	OtherMember bool
 	// Times are what the stamps of both tell.
 	Times
 }
@@ -87,6 +93,7 @@ type Exchanger struct {
 	ifc        *l2.Interface
 	filter     *bpf.Expected
 	responders []*arp.Responder
+	others     []*capture.Socket // of other members
 	exchange   *exchange
 	why        error // no better stamps
 	ran        atomic.Bool
@@ -124,6 +131,12 @@ func (x *Exchanger) open(iface string) error {
 	if err = x.ifc.Usable(); err != nil {
 		return err
 	}
+	var program *classic.Machine
+	if len(x.cfg.Instructions) > 0 {
+		if program, err = classic.NewMachine(slices.Clone(x.cfg.Instructions)); err != nil {
+			return fmt.Errorf("filter of answers: %w", err)
+		}
+	}
 	if x.watch, err = x.ifc.Watch(); err != nil {
 		return err
 	}
@@ -132,6 +145,9 @@ func (x *Exchanger) open(iface string) error {
 		return err
 	}
 	x.why = why
+	if x.cfg.Bypass && has.departure == l2.StampSched {
+		has.departure, x.why = l2.StampUser, errBypassed
+	}
 	if x.filter, err = bpf.NewExpected(x.cfg.Filter, x.cfg.expect(x.ifc)); err != nil {
 		return err
 	}
@@ -140,7 +156,11 @@ func (x *Exchanger) open(iface string) error {
 	}); err != nil {
 		return err
 	}
-	if why, err = x.openOut(x.ifc, &has, x.cfg.Timestamps, 0); err != nil {
+	if why, err = x.openOut(x.ifc, &has, x.cfg.Timestamps, l2.LinkConfig{
+		Mark:    x.cfg.Mark,
+		Bypass:  x.cfg.Bypass,
+		NoSched: x.cfg.Interval == 0,
+	}); err != nil {
 		return err
 	} else if why != nil {
 		x.why = why
@@ -151,14 +171,25 @@ func (x *Exchanger) open(iface string) error {
 	if x.responders, err = openResponders(x.ifc, x.cfg.AnswerFor); err != nil {
 		return err
 	}
-	if x.loop, err = sock.NewLoop(x.in.FD()); err != nil {
+	var ears []ear
+	if x.others, ears, err = openEars(x.ifc, x.filter); err != nil {
+		return err
+	}
+	fds := []int{x.in.FD()}
+	for _, s := range x.others {
+		fds = append(fds, s.FD())
+	}
+	if x.loop, err = sock.NewLoop(fds...); err != nil {
 		return err
 	}
 	base := time.Now()
 	x.exchange = newExchange(&x.cfg, &exchange{
 		wire: &x.sockets, link: x.watch, filter: x.filter, now: func() instant { return readClocks(base) },
-		name: x.ifc.Name, points: has, noLink: x.ifc.NoLink,
+		name: x.ifc.Name, points: has, noLink: x.ifc.NoLink, program: program, ifc: x.ifc, others: ears,
 	}, x.loop.Wake)
+	if x.cfg.Interval == 0 && runtime.GOMAXPROCS(0) > 1 && !x.out.CountsIDs() {
+		x.exchange.side.min = sidelineLen
+	}
 	return nil
 }
 
@@ -171,6 +202,9 @@ func newExchange(c *ExchangeConfig, x *exchange, wake func()) *exchange {
 	x.init()
 	return x
 }
+
+// errBypassed says why there are no stamps of the qdisc.
+var errBypassed = errors.New("the qdisc is bypassed, and the driver gives no stamps")
 
 // errRan says that an Exchanger can run no more.
 var errRan = errors.New("the exchanger has run already, or was closed")
@@ -286,7 +320,7 @@ func (x *Exchanger) Statistics() ExchangeStatistics { return x.exchange.statisti
 func (x *Exchanger) Close() error {
 	x.ran.Store(true)
 	x.closing.Do(func() {
-		x.closed = x.sockets.close(closers(x.responders)...)
+		x.closed = x.sockets.close(append(closers(x.responders), closers(x.others)...)...)
 		if x.filter != nil {
 			x.closed = errors.Join(x.closed, x.filter.Close())
 		}

@@ -3,8 +3,11 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"time"
+
+	cbpf "golang.org/x/net/bpf"
 
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/bpf"
@@ -25,7 +28,8 @@ type ExchangeConfig struct {
 	// DefaultTimeout.
 	Timeout time.Duration
 	// Interval is the time from request to request, at least MinInterval. 0 sends
-	// as fast as the Window allows, many with one system call.
+	// as fast as the Window allows, many with one system call, and takes one stamp
+	// of each departure: there is no Request.Sched where there is a Request.Driver.
 	Interval time.Duration
 	// Window is how many requests may be out at once, at most MaxWindow. 0 is
 	// DefaultWindow. Where nobody answers, Window requests leave in one Timeout.
@@ -43,6 +47,13 @@ type ExchangeConfig struct {
 	// Rules pair frames of protocols that are the caller's own. They go before
 	// what bpf.Answers knows.
 	Rules []Rule
+	// Instructions are a program of classic BPF for a packet socket, as tcpdump
+	// -ddd prints it and pcapfilter.Compile makes it with pcapfilter.Config.Live:
+	// frames for which it returns 0 answer nothing, and count as nothing. Without
+	// any, all may answer. A socket has one filter, which is that for the answers,
+	// so this one runs in user space, on what that lets pass. Of the metadata it may
+	// read the protocol, the packet type, the interface's index and the VLAN tag.
+	Instructions []cbpf.RawInstruction
 
 	// MAC is the source of the requests, if it is not the interface's: it is heard
 	// as long as the exchange is open. Answers to other MACs than these two are not
@@ -53,9 +64,16 @@ type ExchangeConfig struct {
 	// from. ARP requests and neighbor solicitations for them are answered as long
 	// as the exchange is open. See Exchanger.
 	AnswerFor []arp.ResponderConfig
+	// Mark is the mark that the frames bear for the filters of tc(8) and nft(8)
+	// (socket(7), SO_MARK); 0 is none. Before Linux 5.17 it needs CAP_NET_ADMIN, and
+	// without it is left out: see Exchanger.MarkRefused.
+	Mark uint32
 
 	// Filter says which filter the kernel runs.
 	Filter bpf.Mode
+	// Bypass has the requests leave without the interface's qdisc, and stamps at
+	// l2.StampSched: see l2.LinkConfig.
+	Bypass bool
 	// Timestamps says which stamps an RTT is taken from.
 	Timestamps Timestamps
 	// SetHardware has the NIC stamp all frames, as Config.SetHardware does.
@@ -96,11 +114,17 @@ func (c *ExchangeConfig) setDefaults() error {
 		return fmt.Errorf("source MAC %s: a group sends nothing", c.MAC)
 	case len(c.Rules) > bpf.MaxEtherTypes:
 		return fmt.Errorf("%d rules: at most %d", len(c.Rules), bpf.MaxEtherTypes)
+	case c.Bypass && c.Timestamps == TimestampsSched:
+		return errors.New("the qdisc would be bypassed, and its stamps used: only one of them can be meant")
 	case c.SetHardware && c.Timestamps != TimestampsAuto && c.Timestamps != TimestampsHardware:
 		return fmt.Errorf("the NIC would be set to stamp, and %v stamps used: only one of them can be meant", c.Timestamps)
 	}
 	return nil
 }
+
+// MarkRefused says why the frames do not bear ExchangeConfig.Mark: EPERM. It is nil if
+// they do, or none was asked for.
+func (x *Exchanger) MarkRefused() error { return x.out.MarkRefused() }
 
 // expect is what the kernel lets pass on an interface.
 func (c *ExchangeConfig) expect(ifc *l2.Interface) *bpf.ExpectConfig {
@@ -109,6 +133,10 @@ func (c *ExchangeConfig) expect(ifc *l2.Interface) *bpf.ExpectConfig {
 		MAC:         c.MAC,
 		Promiscuous: c.Promiscuous,
 		MaxKeys:     bpf.MaxRequestKeys*(c.Window+batchLen) + forgetLen,
+	}
+	if e.MAC.IsZero() && ifc.Master != nil && !ifc.NoLink {
+		// What comes in by another member is for another station there.
+		e.MAC = ifc.MAC
 	}
 	for _, r := range c.Rules {
 		e.EtherTypes = append(e.EtherTypes, uint16(r.EtherType()))

@@ -3,7 +3,6 @@
 package probe
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -11,10 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/internal/sock/classic"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 )
@@ -23,6 +21,7 @@ import (
 type batchWire interface {
 	wire
 	SendBatch(frames [][]byte, firstID uint32) (sent int, err error)
+	Mute()
 }
 
 // An expecter is the filter in the kernel: a bpf.Expected.
@@ -75,6 +74,7 @@ type flight struct {
 
 	answers, holding int  // that came, and of these that wait for stamps
 	ended            bool // no other answers are waited for
+	leaving          bool // it is being sent: its frame has to stay
 }
 
 // A reply is an answer that waits for its request's departure stamps.
@@ -83,6 +83,7 @@ type reply struct {
 	flight  int32
 	first   bool
 	earlier bool // of the try before the last
+	other   bool // it came in by another member
 	frame   capture.Frame
 }
 
@@ -116,6 +117,13 @@ type exchange struct {
 
 	rules      []Rule
 	etherTypes []frame.EtherType
+	program    *classic.Machine // what answers have to pass besides; nil: nothing
+
+	ifc     *l2.Interface
+	others  []ear           // other members of its bridge, bond or VRF
+	at      *ear            // which of them is read, nil if none is
+	heard   *heard          // nil if there are no others
+	ofOther []capture.Frame // by others
 
 	stopped  atomic.Bool
 	starving atomic.Bool // the reader has to make room
@@ -143,6 +151,7 @@ type exchange struct {
 	request, answer     frame.Ethernet
 	batch               []int32
 	batchFrames         [][]byte
+	side                sideline
 }
 
 // init makes an exchange ready whose exported parts are set.
@@ -159,6 +168,9 @@ func (x *exchange) init() {
 		x.etherTypes = append(x.etherTypes, r.EtherType())
 	}
 	x.schedule.preload = 1
+	if x.others != nil {
+		x.heard, x.ofOther = new(heard), make([]capture.Frame, capture.MinFrames)
+	}
 }
 
 // stop ends the run; the caller wakes the wire.
@@ -176,6 +188,7 @@ func (x *exchange) statistics() ExchangeStatistics {
 // run does the whole run.
 func (x *exchange) run() error {
 	x.schedule.start(x.now().mono)
+	defer x.side.start(x.wire)()
 	if err := x.wire.Run(x.turn); err != nil {
 		return err
 	}
@@ -214,7 +227,7 @@ func (x *exchange) step() (wait time.Duration, done bool) {
 	x.nextRound()
 	x.giveUp()
 	at := x.send(x.now())
-	if len(x.batch) > 0 && at > 0 {
+	if (len(x.batch) > 0 || x.side.busy()) && at > 0 {
 		// Where the far end is near, the answers are here already.
 		more = x.listen() || more
 	}
@@ -222,6 +235,9 @@ func (x *exchange) step() (wait time.Duration, done bool) {
 	case x.isOver():
 		return 0, true
 	case more, x.roundIsOver():
+		return 0, false
+	case x.side.busy():
+		x.land() // which wakes nobody
 		return 0, false
 	}
 	if o := x.lists[listedOut].head; o != none32 {
@@ -235,12 +251,10 @@ func (x *exchange) step() (wait time.Duration, done bool) {
 func (x *exchange) listen() (more bool) {
 	more = true
 	for tries := 0; more && tries < receiveMost; tries++ {
-		n, _ := x.wire.Receive(x.frames)
-		got := x.now()
-		for i := range n {
-			x.pair(&x.frames[i], got)
-		}
-		more = n == capture.MinFrames
+		more = x.hear()
+	}
+	if x.others != nil {
+		more = x.hearOthers() || more
 	}
 	if x.wantsStamps() {
 		x.readStamps(x.wire, x.points)
@@ -279,14 +293,14 @@ func (x *exchange) settled(a *reply, _ instant) {
 	f := &x.flights[a.flight]
 	d, _ := x.departureOf(a)
 	f.holding--
-	e := Exchanged{Answered: true, More: !a.first, Reply: a.frame}
+	e := Exchanged{Answered: true, More: !a.first, Reply: a.frame, OtherMember: a.other}
 	x.points.times(&e.Times, d, &a.landing)
 	e.Request = requestOf(f.seq, f.tries, d)
 	if a.earlier {
 		e.Request.Tries--
 	}
 	a.frame.Data = nil
-	last := f.ended && f.holding == 0
+	last := f.ended && f.holding == 0 && !f.leaving
 	if last {
 		e.Request.Frame, f.frame = f.frame, nil
 	} else {
@@ -379,7 +393,7 @@ func (x *exchange) expire(now instant) {
 	read := false
 	for i := x.lists[listedOut].head; i != none32; i = x.lists[listedOut].head {
 		f := &x.flights[i]
-		if now.mono-f.last.sent.mono < x.timeout {
+		if f.leaving || now.mono-f.last.sent.mono < x.timeout {
 			return
 		}
 		if f.answers == 0 && !read && !x.points.complete(&f.last) {
@@ -389,10 +403,7 @@ func (x *exchange) expire(now instant) {
 		x.unlist(i)
 		switch {
 		case f.answers > 0:
-			x.forget(i)
-			if f.ended = true; f.holding == 0 {
-				x.empty(i)
-			}
+			x.end(i)
 		case x.retry > 0 && f.tries <= x.retry:
 			x.put(i, listedAgain)
 		case x.retry < 0:
@@ -402,6 +413,16 @@ func (x *exchange) expire(now instant) {
 		default:
 			x.finish(i, nil)
 		}
+	}
+}
+
+// end ends the waiting for more answers.
+func (x *exchange) end(i int32) {
+	f := &x.flights[i]
+	x.unlist(i)
+	x.forget(i)
+	if f.ended = true; f.holding == 0 && !f.leaving {
+		x.empty(i)
 	}
 }
 
@@ -462,6 +483,8 @@ func (x *exchange) isOver() bool {
 // abandon ends it all: what has been answered is told with the stamps that there
 // are, and what has not as unanswered.
 func (x *exchange) abandon() {
+	rest, _, _ := x.landed()
+	x.hold(rest)
 	x.settle(instant{mono: math.MaxInt64}, x.points, x)
 	for i := range x.flights {
 		f := &x.flights[i]
@@ -475,160 +498,4 @@ func (x *exchange) abandon() {
 	}
 	x.givenUp = slices.Concat(x.givenUp, x.resend, x.parked)
 	x.giveUp() // as far as the reader has left room
-}
-
-// next is the next request to send, none32 if there is none now.
-func (x *exchange) next() int32 {
-	if i := x.lists[listedAgain].head; i != none32 {
-		x.unlist(i)
-		return i
-	}
-	if x.over && len(x.resend) == 0 || x.inUse() == x.window || !x.reserve() {
-		return none32
-	}
-	p := parked{}
-	if len(x.resend) > 0 {
-		p = x.resend[0]
-		x.resend = x.resend[1:]
-	} else if p.frame, x.over = x.intake.take(); p.frame == nil {
-		x.events.release()
-		return none32
-	} else {
-		x.seq++
-		p.seq = x.seq
-	}
-	var i int32
-	if n := len(x.free); n > 0 {
-		i = x.free[n-1]
-		x.free = x.free[:n-1]
-	} else {
-		i = int32(len(x.flights))
-		x.flights = append(x.flights, flight{})
-	}
-	f := &x.flights[i]
-	*f = flight{frame: p.frame, seq: p.seq, tries: p.tries, last: p.last, gen: f.gen}
-	x.expect(i)
-	return i
-}
-
-// send sends what is due, and returns when there is something to send next.
-func (x *exchange) send(now instant) (at int64) {
-	x.batch, x.batchFrames = x.batch[:0], x.batchFrames[:0]
-	if now.mono < x.retryAt {
-		return x.retryAt
-	}
-	paced := x.schedule.interval > 0
-	if paced {
-		x.schedule.skip(now.mono)
-	}
-	at = 0
-	for len(x.batch) < batchLen {
-		if paced && now.mono < x.schedule.next {
-			at = x.schedule.next
-			break
-		}
-		i := x.next()
-		if i == none32 {
-			at = never
-			x.schedule.next = max(x.schedule.next, now.mono)
-			break
-		}
-		if paced {
-			x.schedule.sent(1, now.mono)
-		}
-		x.batch = append(x.batch, i)
-		x.batchFrames = append(x.batchFrames, x.flights[i].frame)
-	}
-	if len(x.batch) == 0 {
-		return at
-	}
-	if len(x.forgotten) >= forgetLen {
-		_ = x.filter.Forget(x.forgotten)
-		x.forgotten = x.forgotten[:0]
-	}
-	if len(x.expected) > 0 {
-		// Known before the first leaves.
-		err := x.filter.Expect(x.expected)
-		if x.expected = x.expected[:0]; err != nil {
-			x.fail(err)
-			x.hold(x.batch)
-			return 0
-		}
-	}
-	x.sendBatch()
-	if x.lists[listedAgain].head != none32 {
-		at = 0
-		if paced {
-			at = x.schedule.next
-		}
-	}
-	return max(at, x.retryAt)
-}
-
-// hold puts requests back that did not leave.
-func (x *exchange) hold(batch []int32) {
-	for _, i := range batch {
-		x.put(i, listedAgain)
-	}
-}
-
-// sendBatch sends the batch.
-func (x *exchange) sendBatch() {
-	batch, frames := x.batch, x.batchFrames
-	for len(batch) > 0 {
-		first := x.outbox.last + 1
-		sent := x.now()
-		for _, i := range batch {
-			f := &x.flights[i]
-			f.gen++
-			f.before, f.last = f.last, departure{sent: sent}
-			x.outbox.add(x, x.number(i))
-		}
-		n, err := x.wire.SendBatch(frames, first)
-		for _, i := range batch[:n] {
-			x.flights[i].tries++
-			x.put(i, listedOut)
-		}
-		x.unread += uint64(n)
-		x.counts.Sent += uint64(n)
-		batch, frames = batch[n:], frames[n:]
-		if err == nil {
-			x.cleared()
-			return
-		}
-		x.outbox.forget(first + uint32(n) - 1)
-		for _, i := range batch {
-			x.flights[i].last = x.flights[i].before
-		}
-		if !x.refused(batch, err, sent.mono) {
-			return
-		}
-		batch, frames = batch[1:], frames[1:]
-	}
-}
-
-// refused takes the error of the first request of a batch, and tells whether the
-// others are to be tried.
-func (x *exchange) refused(batch []int32, err error, now int64) bool {
-	switch {
-	case x.full(err, now, x.timeout, x.schedule.backOff()):
-		x.counts.SendRetries++
-		x.hold(batch)
-		return false
-	case x.link.Err() != nil:
-		x.fail(x.link.Err())
-	case isGone(err):
-		x.fail(err)
-	default:
-		x.cleared()
-		x.finish(batch[0], fmt.Errorf("send on %s: %w", x.name, err))
-		return true
-	}
-	x.hold(batch)
-	return false
-}
-
-// isGone tells whether an error of sending is the interface's, which is down or away.
-func isGone(err error) bool {
-	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV)
 }

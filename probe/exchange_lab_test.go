@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	cbpf "golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/arp"
@@ -336,8 +337,22 @@ func TestAnswerErrors(t *testing.T) {
 		return pair.Far.Do(func() error { return respond(ctx, iface, cfg, answer, ready) })
 	}
 	cfg := &AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}}
-	if err := in(t.Context(), "eth0", nil, nothing, nil); err == nil {
-		t.Error("nothing to answer is no error")
+	ret := []cbpf.RawInstruction{{Op: 6}}
+	for _, tt := range []struct {
+		cfg  *AnswerConfig
+		want string
+	}{
+		{nil, "respond on eth0: neither EtherTypes nor a Match nor Instructions say"},
+		{&AnswerConfig{MAC: nearMAC}, "neither EtherTypes"},
+		{&AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}, Instructions: ret}, "only one of them"},
+		{&AnswerConfig{Match: new(bpf.Filter), Instructions: ret}, "only one of them"},
+		{&AnswerConfig{Match: new(bpf.Filter), Filter: bpf.Classic}, "classic filter: it is for EtherTypes"},
+		{&AnswerConfig{Instructions: ret, Filter: bpf.EBPF}, "ebpf filter: it is for EtherTypes"},
+		{&AnswerConfig{Instructions: []cbpf.RawInstruction{{Op: 0xff}}}, "attaching classic BPF: setsockopt: invalid argument"},
+	} {
+		if err := in(t.Context(), "eth0", tt.cfg, nothing, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: %v, want %q", tt.cfg, err, tt.want)
+		}
 	}
 	if err := in(t.Context(), "eth7", cfg, nothing, nil); !errors.As(err, new(*l2.NoInterfaceError)) {
 		t.Errorf("no interface: %v", err)
@@ -428,6 +443,7 @@ func TestExchangeErrors(t *testing.T) {
 		{"eth0", &ExchangeConfig{Timestamps: TimestampsHardware}, "no hardware stamps on eth0"},
 		{"eth1", nil, "interface is down"},
 		{"eth0", &ExchangeConfig{AnswerFor: []arp.ResponderConfig{{}}}, "neither IPv4 nor IPv6"},
+		{"eth0", &ExchangeConfig{Instructions: []cbpf.RawInstruction{{Op: 0}}}, "filter of answers: classic BPF: instruction 0, the last: it does not return"},
 	} {
 		err := pair.Near.Do(func() error {
 			_, _, err := Exchange(t.Context(), tt.iface, nil, tt.cfg)

@@ -211,6 +211,9 @@ func (x *exchange) findOwn(rule int, f *capture.Frame) (flight int32, ok bool) {
 
 // pair takes a frame that has come.
 func (x *exchange) pair(f *capture.Frame, got instant) {
+	if x.program != nil && !x.passes(f) {
+		return
+	}
 	i, ok := x.find(f)
 	if !ok {
 		x.counts.Unpaired++
@@ -222,6 +225,7 @@ func (x *exchange) pair(f *capture.Frame, got instant) {
 		flight:  i,
 		first:   w.answers == 0,
 		frame:   *f,
+		other:   x.at != nil,
 	}
 	if w.tries > 1 && f.Arrival != 0 && f.Arrival < w.last.sent.wall {
 		a.earlier, a.sent = true, w.before.sent

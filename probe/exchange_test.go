@@ -513,6 +513,8 @@ type flooded struct {
 	sent int
 }
 
+func (*flooded) Mute() {}
+
 func (f *flooded) SendBatch(frames [][]byte, _ uint32) (int, error) {
 	f.sent += len(frames)
 	return len(frames), nil
@@ -573,6 +575,8 @@ func (quiet) Expect([]bpf.Key) error { return nil }
 func (quiet) Forget([]bpf.Key) error { return nil }
 
 type still2 struct{ *lane }
+
+func (still2) Mute() {}
 
 func (still2) SendBatch(frames [][]byte, _ uint32) (int, error) { return len(frames), nil }
 

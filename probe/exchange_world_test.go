@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -39,20 +40,31 @@ type lane struct {
 	expectErr error
 	quits     func(e *Exchanged) bool // the reader leaves
 	slow      time.Duration           // it takes for each
+	sending   time.Duration           // that a batch takes
 
 	// What happened.
 	left  []departed
 	tries map[uint16]int
+	guard sync.Mutex
 	known map[bpf.Key]int
 	log   []string
 	all   []Exchanged
 }
 
 // inLane runs f in a bubble with a lane in which every request is answered after a
-// millisecond.
+// millisecond: with each batch sent by the exchange's own goroutine, and by another.
 func inLane(t *testing.T, cfg ExchangeConfig, f func(t *testing.T, l *lane)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, newLane(t, cfg)) })
+	for beside := range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLane(t, cfg)
+			l.side.min = beside
+			f(t, l)
+			if t.Failed() {
+				t.Logf("with batches of at least %d sent beside", beside)
+			}
+		})
+	}
 }
 
 func newLane(t testing.TB, cfg ExchangeConfig) *lane {
@@ -191,17 +203,27 @@ func describeExchanged(e *Exchanged, at time.Duration) string {
 
 func (l *lane) Send([]byte, uint32) error { panic("an exchange sends batches") }
 
+func (*lane) Mute() {}
+
 func (l *lane) SendBatch(frames [][]byte, first uint32) (int, error) {
+	var sent [][]byte
+	for _, b := range frames {
+		sent = append(sent, bytes.Clone(b))
+	}
+	defer func() {
+		time.Sleep(l.sending)
+		if !slices.EqualFunc(frames, sent, bytes.Equal) {
+			l.t.Error("frames change while they are sent")
+		}
+	}()
 	for i, b := range frames {
 		b = bytes.Clone(b)
 		seq := uint16(0)
 		if len(b) >= icmpAt+8 {
 			seq = binary.BigEndian.Uint16(b[icmpAt+6:])
 		}
-		for _, k := range bpf.AppendRequestKeys(nil, b, false) {
-			if len(l.rules) == 0 && l.known[k] < 1 {
-				l.t.Errorf("request %d leaves before its answers are expected", seq)
-			}
+		if len(l.rules) == 0 && !l.knows(b) {
+			l.t.Errorf("request %d leaves before its answers are expected", seq)
 		}
 		l.tries[seq]++
 		if err := l.sendError(seq, l.tries[seq]); err != nil {
@@ -214,6 +236,18 @@ func (l *lane) SendBatch(frames [][]byte, first uint32) (int, error) {
 		l.far(seq, l.tries[seq], b)
 	}
 	return len(frames), nil
+}
+
+// knows tells whether the kernel lets pass what answers a request.
+func (l *lane) knows(b []byte) bool {
+	l.guard.Lock()
+	defer l.guard.Unlock()
+	for _, k := range bpf.AppendRequestKeys(nil, b, false) {
+		if l.known[k] < 1 {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *lane) stampLater(s l2.Stamp, after time.Duration) {
@@ -249,6 +283,8 @@ func (l *lane) Expect(keys []bpf.Key) error {
 	if l.expectErr != nil {
 		return l.expectErr
 	}
+	l.guard.Lock()
+	defer l.guard.Unlock()
 	for _, k := range keys {
 		l.known[k]++
 	}
@@ -256,6 +292,8 @@ func (l *lane) Expect(keys []bpf.Key) error {
 }
 
 func (l *lane) Forget(keys []bpf.Key) error {
+	l.guard.Lock()
+	defer l.guard.Unlock()
 	for _, k := range keys {
 		l.known[k]--
 	}

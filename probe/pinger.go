@@ -125,7 +125,7 @@ func (p *Pinger) open() error {
 	}); err != nil {
 		return err
 	}
-	if why, err = p.openOut(p.ifc, &points, p.cfg.Timestamps, p.cfg.Mark); err != nil {
+	if why, err = p.openOut(p.ifc, &points, p.cfg.Timestamps, l2.LinkConfig{Mark: p.cfg.Mark}); err != nil {
 		return err
 	} else if why != nil {
 		p.started.TimestampsWhy = why

@@ -36,6 +36,9 @@ func (s *sockets) SendBatch(frames [][]byte, firstID uint32) (int, error) {
 	return s.out.SendBatch(frames, firstID)
 }
 
+// Mute spares the wake-ups of frames that come while others are sent.
+func (s *sockets) Mute() { s.loop.Mute() }
+
 func (s *sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.out.ReadStamps(stamps) }
 
 func (s *sockets) Receive(frames []capture.Frame) (int, error) { return s.in.Receive(frames) }
@@ -102,14 +105,12 @@ func (s *sockets) points(ifc *l2.Interface, want Timestamps, setHardware bool) (
 	return best, why, nil
 }
 
-// openOut opens the way out with those stamps. why is not nil where the kernel gives
-// none by the NIC after all: then has says so.
-func (s *sockets) openOut(ifc *l2.Interface, has *points, want Timestamps, mark uint32) (why error, err error) {
-	if s.out, err = l2.OpenLink(ifc, &l2.LinkConfig{
-		NoStamps: has.departure == l2.StampUser,
-		Hardware: has.hardware,
-		Mark:     mark,
-	}); err != nil {
+// openOut opens the way out with those stamps, and otherwise as cfg says. why is not
+// nil where the kernel gives none by the NIC after all: then has says so.
+func (s *sockets) openOut(ifc *l2.Interface, has *points, want Timestamps, cfg l2.LinkConfig) (why error, err error) {
+	cfg.NoStamps, cfg.Hardware = has.departure == l2.StampUser, has.hardware
+	cfg.NoSched = cfg.NoSched && has.departure == l2.StampDriver
+	if s.out, err = l2.OpenLink(ifc, &cfg); err != nil {
 		return nil, err
 	}
 	if !has.hardware || s.out.Hardware() {

@@ -16,6 +16,7 @@ const wantExchange = 50
 // echoSection is how quickly many hosts are asked at once.
 type echoSection struct {
 	Count    int          `json:"count"` // requests
+	Far      string       `json:"far"`   // who answers
 	Askers   []echoReport `json:"askers"`
 	Verdicts []verdict    `json:"verdicts"`
 	LeftOut  []leftOut    `json:"left_out,omitempty"`
@@ -26,7 +27,7 @@ type echoSection struct {
 type echoRun struct {
 	Tool    string `json:"tool"`
 	Run     int    `json:"run"`
-	Arrived int    `json:"arrived"` // requests at the far end, as its kernel counts
+	Arrived int    `json:"arrived"` // requests at the far end
 	exchanged
 	Busy float64 `json:"machine_busy"` // share of all CPUs, by anybody
 }
@@ -164,8 +165,8 @@ func (s *echoSection) judgeRate(l *echoReport, target, what, peers string, rate 
 // the verdicts.
 func (s *echoSection) print(w io.Writer, verbose bool) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nexchange: an echo request to each of %d hosts by one next hop, at once; asked/s and answered/s are\n"+
-		"of the whole call, its timeout too, until last of answers until the last; then l2ping's in multiples; times in ms\n\n", s.Count)
+	fmt.Fprintf(&b, "\nexchange: an echo request to each of %d hosts by one next hop, at once; %s;\n"+
+		"asked/s and answered/s are of the whole call, its timeout too, until last of answers until the last; then l2ping's in multiples; times in ms\n\n", s.Count, s.Far)
 	columns := []string{"", "answered", "arrived", "whole", "last answer", "asked/s", "answered/s", "until last", "asked", "answered", "until last"}
 	t := table(&b, columns...)
 	for i := range s.Askers {

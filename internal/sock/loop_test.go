@@ -100,6 +100,59 @@ func TestLoopReadable(t *testing.T) {
 	}
 }
 
+// What comes while the function has muted the loop wakes nobody, and brings it back
+// when it waits.
+func TestLoopMute(t *testing.T) {
+	in, out := datagramPair(t)
+	l := newLoop(t, in)
+	ready := func() bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(l.epoll), Events: unix.POLLIN}}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+	b := NewBatch(4, 8, 64)
+	for _, muted := range []bool{false, true, false} {
+		once(t, l, patience, func() {
+			if muted {
+				l.Mute()
+				l.Mute()
+			}
+			send(t, out, []byte("x"))
+			if got := ready(); got == muted {
+				t.Errorf("muted %v: a datagram makes it ready: %v", muted, got)
+			}
+		})
+		if n, err := b.Recv(in, 0); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		if ready() {
+			t.Errorf("muted %v: ready with nothing to read", muted)
+		}
+	}
+}
+
+// A descriptor that is gone ends the run: it would be deaf for ever.
+func TestLoopMuteFails(t *testing.T) {
+	in, _ := datagramPair(t)
+	fd, err := unix.Dup(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLoop(t, fd)
+	err = l.Run(func() (time.Duration, bool) {
+		l.Mute()
+		if err := unix.Close(fd); err != nil {
+			t.Error(err)
+		}
+		return patience, false
+	})
+	if !errors.Is(err, unix.EBADF) {
+		t.Errorf("%v, want EBADF", err)
+	}
+}
+
 // A datagram that comes at any moment, also just when the function has found
 // nothing, brings it back: else the run would hang.
 func TestLoopLosesNothing(t *testing.T) {
@@ -120,7 +173,11 @@ func TestLoopLosesNothing(t *testing.T) {
 		}
 	})
 	b := NewBatch(4, 8, 64)
+	calls := 0
 	if err := l.Run(func() (time.Duration, bool) {
+		if calls++; calls%3 == 0 {
+			l.Mute()
+		}
 		n, err := b.Recv(in, 0)
 		if err != nil {
 			t.Error(err)
