@@ -80,7 +80,7 @@ func (f *sendFlags) add(cmd *cobra.Command) {
 	fl.StringVarP(&f.source.name, "interface", "i", "", "`interface` to send on")
 	f.source.addNetns(cmd)
 	fl.StringVarP(&f.read, "read", "r", "", "send the frames of this pcap or pcapng `file`; - is standard input")
-	fl.StringVar(&f.hexText, "hex", "", "send frames given as hexadecimal `digits`; - reads them from standard input")
+	fl.StringVar(&f.hexText, "hex", "", "send frames given as hexadecimal `digits`, or as a dump of them; - reads standard input")
 	fl.VarP(&number{value: &f.rounds, max: math.MaxInt64}, "count", "c", "send all of them so many `times` (1); 0 is until interrupted")
 	fl.Var(&parsed[float64]{value: &f.rate, parse: parseRate}, "rate", "`frames` a second at most (as fast as it goes)")
 	fl.BoolVar(&f.replay, "replay", false, "with -r, as far apart as they were captured")
@@ -149,10 +149,6 @@ func (f *sendFlags) check(expressions []string) error {
 		return errors.New("-W, --retry, --multi and --promiscuous are about answers: --answers waits for them")
 	case f.answers && f.rate > 0 && f.interval() < probe.MinInterval:
 		return fmt.Errorf("--rate: with --answers %d a second at most, or none given", time.Second/probe.MinInterval)
-	case f.answers && f.noQdisc:
-		return errors.New("--no-qdisc and --answers: the stamps of RTTs need the queueing discipline")
-	case f.answers && f.mark != 0:
-		return errors.New("--mark and --answers: such frames bear none")
 	case f.srcMAC.IsGroup():
 		return fmt.Errorf("--src-mac %s: a group sends nothing", f.srcMAC)
 	case f.write == "-":
@@ -175,6 +171,11 @@ type sending struct {
 	files *captureFiles // nil without -w
 	facts pcapng.Interface
 	began time.Time
+
+	// For pairing: addresses that answers find this host by, and whether it was told
+	// that those to another do not.
+	found   []netip.Addr
+	foreign bool
 
 	// mu guards all below: answers are told while frames are made.
 	mu     sync.Mutex

@@ -4,6 +4,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/l2ping/l2ping/arp"
@@ -19,7 +22,10 @@ func (s *sending) exchange() error {
 	if err := s.source.inNetns(func() (err error) {
 		cfg := probe.ExchangeConfig{
 			Timeout: time.Duration(s.timeout), Interval: s.pace.interval, Retry: s.retry, Multi: s.multi,
-			Promiscuous: s.promiscuous, AnswerFor: s.answerFor(),
+			Promiscuous: s.promiscuous, AnswerFor: s.answerFor(), Mark: uint32(s.mark), Bypass: s.noQdisc,
+		}
+		for _, a := range cfg.AnswerFor {
+			s.found = append(s.found, a.Source)
 		}
 		if s.link.MAC != s.ifc.MAC {
 			cfg.MAC = s.link.MAC
@@ -29,6 +35,7 @@ func (s *sending) exchange() error {
 	}); err != nil {
 		return err
 	}
+	s.tellRefused(x.MarkRefused())
 	if err := s.begin(); err != nil {
 		return errors.Join(err, x.Close())
 	}
@@ -39,8 +46,11 @@ func (s *sending) exchange() error {
 	if s.counts.Answered == 0 {
 		s.e.exit = exitNoReply
 	}
-	if errors.Is(err, s.ctx.Err()) {
+	switch {
+	case errors.Is(err, s.ctx.Err()):
 		err = nil
+	case errors.Is(err, l2.ErrDown), errors.Is(err, l2.ErrNoCarrier):
+		err = s.lost(err)
 	}
 	return s.finish(err)
 }
@@ -101,10 +111,69 @@ func (s *sending) requests(yield func([]byte, error) bool) {
 		if err == nil && s.replay {
 			waitUntil(s.ctx, s.pace.due(time.Now(), f.Time))
 		}
+		if err == nil {
+			s.tellForeign(f.Bytes)
+		}
 		if !yield(f.Bytes, err) {
 			return
 		}
 	}
+}
+
+// tellForeign tells, of the first frame whose source is no address of this host, that
+// its answers go elsewhere. To answer ARP for it is for -S alone to say: somebody
+// else may have the address.
+func (s *sending) tellForeign(b []byte) {
+	if s.foreign || s.ifc.Loopback {
+		return
+	}
+	src := s.packetSource(b)
+	if !src.IsValid() || src.IsUnspecified() || src.IsLoopback() || slices.Contains(s.found, src) {
+		return
+	}
+	err := s.source.inNetns(func() error {
+		_, err := l2.InterfaceByAddress(src)
+		return err
+	})
+	if err == nil || errors.Is(err, l2.ErrNoZone) {
+		// Where sources are many, one of them soon is not this host's.
+		s.found = append(s.found, src)
+		return
+	}
+	s.foreign = true
+	onLink := slices.ContainsFunc(s.ifc.Addresses, func(p netip.Prefix) bool { return p.Contains(src) })
+	switch {
+	case !onLink || s.ifc.NoLink || s.read != "" || s.hexText != "":
+		fmt.Fprintf(s.e.stderr, "l2ping: %s is no address of this host: answers to it go elsewhere\n", src)
+	case src.Is4():
+		fmt.Fprintf(s.e.stderr, "l2ping: %s is no address of this host: answers to it find us with -S %s, which answers ARP for it\n", src, src)
+	default:
+		fmt.Fprintf(s.e.stderr, "l2ping: %s is no address of this host: answers to it find us with -S %s, which answers neighbor solicitations for it\n", src, src)
+	}
+}
+
+// packetSource is where an IP packet comes from; of any other frame, and of neighbor
+// discovery, which says its MAC itself, it is none.
+func (s *sending) packetSource(b []byte) netip.Addr {
+	packet := b
+	if !s.ifc.NoLink {
+		var e frame.Ethernet
+		if e.Decode(b) != nil || e.Type != frame.EtherTypeIPv4 && e.Type != frame.EtherTypeIPv6 {
+			return netip.Addr{}
+		}
+		packet = e.Payload
+	}
+	var ip frame.IP
+	if ip.Decode(packet) != nil {
+		return netip.Addr{}
+	}
+	if ip.Protocol == frame.ProtocolICMPv6 && len(ip.Payload) > 0 {
+		switch frame.ICMPType(ip.Payload[0]) {
+		case frame.ICMPv6NeighborSolicitation, frame.ICMPv6NeighborAdvertisement:
+			return netip.Addr{}
+		}
+	}
+	return ip.Src
 }
 
 // exchanged tells what became of a request.

@@ -41,9 +41,7 @@ func (s *sending) plain() (err error) {
 		return err
 	}
 	defer func() { err = firstError(err, p.out.Close()) }()
-	if refused := p.out.MarkRefused(); refused != nil {
-		fmt.Fprintf(s.e.stderr, "l2ping: frames bear no mark: %s\n", s.e.explain(refused))
-	}
+	s.tellRefused(p.out.MarkRefused())
 	if err := s.begin(); err != nil {
 		return err
 	}
@@ -59,6 +57,13 @@ func (s *sending) plain() (err error) {
 		s.e.exit = exitNoReply
 	}
 	return s.finish(err)
+}
+
+// tellRefused tells why frames bear no mark, if they were to.
+func (s *sending) tellRefused(why error) {
+	if why != nil {
+		fmt.Fprintf(s.e.stderr, "l2ping: frames bear no mark: %s\n", s.e.explain(why))
+	}
 }
 
 func (p *plainSending) run() error {
@@ -142,11 +147,39 @@ func (p *plainSending) send() error {
 
 // why is the reason for a frame that did not leave.
 func (s *sending) why(number uint64, err error) error {
-	switch {
-	case errors.Is(err, unix.ENETDOWN):
-		return fmt.Errorf("send on %s: the interface went down", s.ifc.Name)
-	case errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("send on %s: the interface is gone", s.ifc.Name)
+	for _, errno := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV} {
+		if errors.Is(err, errno) {
+			return s.lost(err)
+		}
 	}
 	return fmt.Errorf("frame %d: send on %s: %w", number, s.ifc.Name, err)
+}
+
+// lost is the reason why nothing leaves by the interface any more.
+func (s *sending) lost(err error) error {
+	now, lookup := s.way.routing.Interface(s.ifc.Name)
+	missing := (*l2.NoInterfaceError)(nil)
+	what := "went down"
+	switch {
+	case errors.As(lookup, &missing), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV), lookup == nil && now.Index != s.ifc.Index:
+		what = "is gone"
+	case errors.Is(err, l2.ErrNoCarrier):
+		what = "has no carrier"
+	}
+	return fmt.Errorf("send on %s: the interface %s", s.ifc.Name, what)
+}
+
+// usable says why nothing leaves by the interface any more, if that is so.
+func (s *sending) usable() error {
+	now, err := s.way.routing.Interface(s.ifc.Name)
+	if missing := (*l2.NoInterfaceError)(nil); errors.As(err, &missing) {
+		return s.lost(err)
+	}
+	if err != nil {
+		return nil // what was found out before stands
+	}
+	if err := now.Usable(); err != nil || now.Index != s.ifc.Index {
+		return s.lost(err)
+	}
+	return nil
 }

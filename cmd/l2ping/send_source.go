@@ -43,7 +43,7 @@ func (s *sending) from(expressions []*craft.Expression) error {
 		}
 		s.round = func() iter.Seq2[craft.Frame, error] { return all(frames) }
 	default:
-		s.round = func() iter.Seq2[craft.Frame, error] { return s.fromExpressions(expressions) }
+		s.round = s.fromExpressions(expressions)
 	}
 	return nil
 }
@@ -59,15 +59,41 @@ func all(frames []craft.Frame) iter.Seq2[craft.Frame, error] {
 	}
 }
 
+// lonelyFor is how long the frame of an expression that makes but one is sent again as
+// it is: nothing in a frame, such as the time of an ICMP timestamp, is finer.
+const lonelyFor = time.Millisecond
+
+// A lonely is the frame of an expression that makes but one.
+type lonely struct {
+	frame craft.Frame
+	made  time.Time
+}
+
 // fromExpressions makes the frames of expressions, one after the other.
-func (s *sending) fromExpressions(expressions []*craft.Expression) iter.Seq2[craft.Frame, error] {
-	return func(yield func(craft.Frame, error) bool) {
-		for _, x := range expressions {
-			for f, err := range s.way.frames(s.ctx, x) {
-				if err == nil && len(s.vlans) > 0 {
-					f.Bytes = tag(f.Bytes, s.vlans)
-				}
-				if !yield(f, err) {
+func (s *sending) fromExpressions(expressions []*craft.Expression) func() iter.Seq2[craft.Frame, error] {
+	made := make([]lonely, len(expressions))
+	one := func(i int, yield func(craft.Frame, error) bool) bool {
+		now := time.Now()
+		if l := &made[i]; !l.made.IsZero() && now.Sub(l.made) < lonelyFor {
+			return yield(l.frame, nil)
+		}
+		for f, err := range s.way.frames(s.ctx, expressions[i]) {
+			if err == nil && len(s.vlans) > 0 {
+				f.Bytes = tag(f.Bytes, s.vlans)
+			}
+			if err == nil && expressions[i].Count() == 1 {
+				made[i] = lonely{frame: f, made: now}
+			}
+			if !yield(f, err) {
+				return false
+			}
+		}
+		return true
+	}
+	return func() iter.Seq2[craft.Frame, error] {
+		return func(yield func(craft.Frame, error) bool) {
+			for i := range expressions {
+				if !one(i, yield) {
 					return
 				}
 			}

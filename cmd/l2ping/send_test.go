@@ -40,8 +40,6 @@ func TestSendUsage(t *testing.T) {
 		{"ARP() --multi", "--answers waits for them"},
 		{"ARP() --promiscuous", "--answers waits for them"},
 		{"ARP() --answers --rate 100001", "100000 a second at most"},
-		{"ARP() --answers --no-qdisc", "need the queueing discipline"},
-		{"ARP() --answers --mark 1", "such frames bear none"},
 		{"ARP() --src-mac 01:00:5e:00:00:01", "a group sends nothing"},
 		{"ARP() -w -", "standard output has the lines"},
 		{"ARP() --rate 0", "not a number of frames a second"},

@@ -28,13 +28,20 @@ func isPassedOver(err error) bool {
 }
 
 // A silentError says that nobody told the MAC of a next hop.
-type silentError struct{ hop netip.Addr }
+type silentError struct {
+	hop      netip.Addr
+	untagged bool // the frame is tagged, and the question was not
+}
 
 func (e *silentError) Error() string {
+	what, hint := "neighbor advertisement", ""
 	if e.hop.Is4() {
-		return fmt.Sprintf("no ARP reply from %s", e.hop)
+		what = "ARP reply"
 	}
-	return fmt.Sprintf("no neighbor advertisement from %s", e.hop)
+	if e.untagged {
+		hint = " (it was asked without tags: with those of --vlan it is asked in the VLAN)"
+	}
+	return fmt.Sprintf("no %s from %s%s", what, e.hop, hint)
 }
 
 // Bounds of what is asked for at a time.
@@ -111,7 +118,7 @@ func (w *sendWay) frames(ctx context.Context, x *craft.Expression) iter.Seq2[cra
 	return func(yield func(craft.Frame, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		asks, several := &asker{paths: paths{w: w}, ctx: ctx}, x.Count() > 1
+		asks, several := &asker{paths: paths{w: w}, ctx: ctx, untagged: x.Tagged() && len(w.s.vlans) == 0}, x.Count() > 1
 		if several && !w.s.dryRun && w.s.dstMAC.IsZero() && !w.s.ifc.NoLink {
 			c := &scout{paths: paths{w: w}, ctx: ctx, ahead: make(chan sighted, askAhead)}
 			asks.ahead = c.ahead
@@ -129,6 +136,12 @@ func (w *sendWay) frames(ctx context.Context, x *craft.Expression) iter.Seq2[cra
 			local, noRoute := errors.Is(err, l2.ErrLocal), (*l2.NoRouteError)(nil)
 			if several && (local || errors.As(err, &noRoute)) {
 				err = passedOver{err}
+			}
+			// Routes and neighbors go with the interface, and then for all frames.
+			if err != nil && !w.s.dryRun {
+				if gone := w.s.usable(); gone != nil {
+					err = gone
+				}
 			}
 			if !yield(f, err) {
 				return
@@ -218,8 +231,9 @@ func (c *scout) NextHop(dst netip.Addr) (frame.MAC, error) {
 // An asker is the craft.Env of frames that are sent.
 type asker struct {
 	paths
-	ctx   context.Context
-	ahead <-chan sighted // nil if there is no scout
+	ctx      context.Context
+	ahead    <-chan sighted // nil if there is no scout
+	untagged bool           // neighbors are asked without the tags that the frames bear
 }
 
 // NextHop is craft.Env's. It waits until the MAC is known, or nobody answers.
@@ -257,7 +271,7 @@ func (a *asker) NextHop(dst netip.Addr) (frame.MAC, error) {
 		case err != nil:
 			return frame.MAC{}, err
 		case !n.Known():
-			return frame.MAC{}, passedOver{&silentError{hop: path.NextHop}}
+			return frame.MAC{}, passedOver{&silentError{hop: path.NextHop, untagged: a.untagged}}
 		}
 		return n.MAC, nil
 	}

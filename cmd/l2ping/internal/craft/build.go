@@ -2,12 +2,12 @@ package craft
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
-// build makes the bytes of a header and all that it carries.
+// build makes the bytes of a header and all that it carries. They hold until it is
+// built again.
 func build(first *header) ([]byte, error) {
 	b, err := first.bytes()
 	if err != nil {
@@ -38,9 +38,13 @@ func (h *header) bytes() (b []byte, err error) {
 		return nil, err
 	}
 	if h.finish != nil && h.raw == nil {
-		return h.finish(h, head, payload)
+		if h.buf, err = h.finish(h, head, payload); err != nil {
+			return nil, err
+		}
+		return h.buf, nil
 	}
-	return append(head, payload...), nil
+	h.buf = append(head, payload...)
+	return h.buf, nil
 }
 
 // padding is what stands behind all else.
@@ -56,9 +60,9 @@ func (h *header) padding() (b []byte) {
 // written is the header alone.
 func (h *header) written() ([]byte, error) {
 	if h.raw != nil {
-		return slices.Clone(h.raw), nil
+		return append(h.buf[:0], h.raw...), nil
 	}
-	w := writer{}
+	w := writer{b: h.buf[:0]}
 	for i := range h.fields {
 		f, v := &h.fields[i], &h.vals[i]
 		if f.when != nil && !f.when(h) {
@@ -119,6 +123,14 @@ type writer struct {
 }
 
 func (w *writer) bits(v uint64, width int) {
+	if w.have == 0 && width == 8 {
+		w.b = append(w.b, byte(v))
+		return
+	}
+	if w.have == 0 && width == 16 {
+		w.b = append(w.b, byte(v>>8), byte(v))
+		return
+	}
 	for width > 0 {
 		n := min(8-w.have, width)
 		width -= n
@@ -178,8 +190,7 @@ func (h *header) pseudo(protocol byte, n int) []byte {
 // pseudo4 is that of an IPv4 header (RFC 9293, section 3.1): where that has its
 // length given, the segment's is what it says.
 func (h *header) pseudo4(protocol byte, n int) []byte {
-	b := make([]byte, 0, 12)
-	b = append(b, h.at("src").data...)
+	b := append(h.run.pseudo[:0], h.at("src").data...)
 	b = append(b, h.finalDestination()...)
 	if h.has("len") {
 		words := 5 + (h.optionsLen()+3)/4
@@ -194,8 +205,7 @@ func (h *header) pseudo4(protocol byte, n int) []byte {
 // pseudo6 is that of an IPv6 header (RFC 8200, section 8.1): the destination is
 // the last one of a routing header.
 func (h *header) pseudo6(ip *header, protocol byte, n int) []byte {
-	b := make([]byte, 0, 40)
-	b = append(b, ip.at("src").data...)
+	b := append(h.run.pseudo[:0], ip.at("src").data...)
 	dst := ip.at("dst").data
 	for r := h.below; r != ip; r = r.below {
 		if r.is("IPv6ExtHdrRouting") && (!r.has("segleft") || r.num("segleft") != 0) {
@@ -220,7 +230,8 @@ func (h *header) checksum(name string, protocol byte, b []byte, offset int) {
 	if pseudo == nil {
 		return
 	}
-	sum := frame.Checksum(append(pseudo, b...))
+	h.run.pseudo = append(pseudo, b...)
+	sum := frame.Checksum(h.run.pseudo)
 	if sum == 0 && protocol == 17 {
 		sum = 0xffff // 0 means none (RFC 768)
 	}

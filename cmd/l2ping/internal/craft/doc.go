@@ -16,6 +16,7 @@
 //     made by hand.
 //   - A value that does not fit its field is an error, and so is a name that would
 //     have to be looked up.
+//   - A MAC as text in BOOTP's chaddr is that MAC.
 //   - ARP without a destination in Ether goes to hwdst where that is given, and
 //     else as a request to everybody.
 //   - A list of flags is a set of values, as of any other field; scapy joins them.

@@ -1,6 +1,7 @@
 package craft
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -255,9 +256,13 @@ func numbered(n uint64) string {
 	return fmt.Sprintf("0x%04x", n)
 }
 
-// shownBytes are bytes as text where they are, else in hexadecimal; the first 32.
+// shownBytes are bytes as text where they are, else in hexadecimal; the first 32. Of
+// many zeros it is said that they are.
 func shownBytes(b []byte) string {
 	rest := ""
+	if len(b) > 16 && len(bytes.Trim(b, "\x00")) == 0 {
+		return fmt.Sprintf("zeros (%d bytes)", len(b))
+	}
 	if len(b) > 32 {
 		rest = fmt.Sprintf("... (%d bytes)", len(b))
 		b = b[:32]

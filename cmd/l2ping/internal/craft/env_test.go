@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -106,6 +107,10 @@ func TestFrameErrors(t *testing.T) {
 		{`IP()/UDP()/DNS(an=DNSRR(type="A", rdata="x"))`, &world{}, `at 19: DNSRR: rdata: "x" is not an address of its type`},
 		{`IP()/UDP()/DNS(an=DNSRR(type="AAAA", rdata="198.51.100.2"))`, &world{}, `at 19: DNSRR: rdata: "198.51.100.2" is not an address of its type`},
 		{`IP()/ICMP(type=11, unused=65536)`, &world{}, "at 6: ICMP: unused is 65536: of type 11 it has to be from 0 to 65535"},
+		{`Ether()/LLDPDUChassisID(subtype=4, id="x")`, &world{}, `at 9: LLDPDUChassisID: id: "x" is not a MAC address, as its subtype says`},
+		{`Ether()/LLDPDUPortID(subtype=4, family=2, id="198.51.100.1")`, &world{}, `at 9: LLDPDUPortID: id: "198.51.100.1" is not an address, as its subtype and family say`},
+		{`Ether()/LLDPDUSystemName(system_name="x"*512)`, &world{}, `at 9: LLDPDUSystemName: 512 bytes are more than _length can say, 511`},
+		{`Ether()/LLDPDUManagementAddress(object_id="x"*256)`, &world{}, `at 9: LLDPDUManagementAddress: 256 bytes are more than its length can say, 255`},
 		{`Ether()/IP()`, &world{noLink: true}, "at 1: Ether: the interface has no link layer, its frames start with IP or IPv6"},
 		{`ARP()`, &world{noLink: true}, "at 1: ARP: the interface has no link layer, its frames start with IP or IPv6"},
 		{`IP(dst="198.51.100.2")`, &foreign{}, "source for 198.51.100.2: there is none of its family"},
@@ -211,6 +216,43 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestFramesAllocate holds that a frame of a sweep costs its own bytes alone.
+func TestFramesAllocate(t *testing.T) {
+	for _, expression := range []string{
+		`IP(dst="198.18.0.0/15")/TCP(dport=(1, 65535))`, `ARP(pdst="198.18.0.0/15")`,
+		`IPv6(dst="2001:db8::/64")/UDP(sport=(1, 3))/"payload"`, `Ether(src="02:00:5e:00:53:01")/IP(src="198.18.0.0/15")/ICMP(seq=(0, 9))`,
+	} {
+		e, err := Parse(expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, stop := iter.Pull2(e.Frames(still{}))
+		next()
+		if n := testing.AllocsPerRun(1000, func() {
+			if _, err, ok := next(); err != nil || !ok {
+				t.Error(err, ok)
+			}
+		}); n > 1 {
+			t.Errorf("%s: %v allocations a frame", expression, n)
+		}
+		stop()
+	}
+}
+
+// still is an Env that allocates nothing.
+type still struct{}
+
+func (still) Link() Link { return Link{MAC: nearMAC, MTU: 1500} }
+
+func (still) Source(dst netip.Addr) (netip.Addr, error) {
+	if dst.Is4() {
+		return near, nil
+	}
+	return near6, nil
+}
+
+func (still) NextHop(netip.Addr) (frame.MAC, error) { return hopMAC, nil }
+
 var sink frame.MAC
 
 // BenchmarkFrames is one frame of a sweep.
@@ -222,7 +264,7 @@ func BenchmarkFrames(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		n := 0
-		for f, err := range e.Frames(&world{}) {
+		for f, err := range e.Frames(still{}) {
 			if n++; err != nil || n == 1000 {
 				sink = frame.MAC(f.Bytes)
 				break

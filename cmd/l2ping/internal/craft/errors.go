@@ -24,7 +24,8 @@ func wrong(text string, offset int, format string, args ...any) error {
 // nearest returns the name that the typed word was most likely meant to be, ""
 // if none is near.
 func nearest(word string, names []string) string {
-	best, distance := "", 3
+	// A third of the letters may be wrong, and not more than two.
+	best, distance := "", min((len(word)+1)/3, 2)+1
 	for _, name := range names {
 		if strings.EqualFold(word, name) {
 			return name

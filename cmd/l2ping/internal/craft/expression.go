@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket/layers"
@@ -108,6 +109,11 @@ func (e *Expression) addAxis(n *node, field int) {
 // many or more.
 func (e *Expression) Count() uint64 { return e.count }
 
+// Tagged tells whether the frames bear a VLAN tag.
+func (e *Expression) Tagged() bool {
+	return slices.ContainsFunc(e.chain, func(n *node) bool { return n.layer.is("Dot1Q", "Dot1AD") })
+}
+
 // Frames makes the frames one after the other. An error stands for one frame, and
 // the next follows.
 func (e *Expression) Frames(env Env) iter.Seq2[Frame, error] {
@@ -138,12 +144,18 @@ type run struct {
 	cursors []cursor
 	now     [][]value // by node and field
 	set     [][]bool
-	known   map[question]answer
+	lists   [][]header // of chains, by their first node
+	sources []answer   // what was asked for, by node
+	hops    []answer
+	pseudo  []byte // what a checksum is made of
 	began   time.Time
 }
 
 func (e *Expression) start(env Env) *run {
-	r := &run{Expression: e, env: env, link: env.Link(), chain: e.chain, known: map[question]answer{}, began: e.clock()}
+	r := &run{
+		Expression: e, env: env, link: env.Link(), chain: e.chain, began: e.clock(),
+		lists: make([][]header, len(e.nodes)), sources: make([]answer, len(e.nodes)), hops: make([]answer, len(e.nodes)),
+	}
 	if e.ether != nil && !r.link.NoLink {
 		r.chain = append([]*node{e.ether}, e.chain...)
 	}
@@ -198,26 +210,32 @@ func (r *run) frame() ([]byte, error) {
 	if len(b) > maxFrame {
 		return nil, r.wrong(r.chain[0], "a frame of %d bytes: longer than %d", len(b), maxFrame)
 	}
-	return b, nil
+	return slices.Clone(b), nil
 }
 
 func (r *run) wrong(n *node, format string, args ...any) error {
 	return wrong(r.text, n.at, format, args...)
 }
 
-// headers makes the layers of a chain as they are now, and returns the first.
+// headers makes the layers of a chain as they are now, and returns the first. They
+// hold until the chain is made again.
 func (r *run) headers(chain []*node) *header {
-	list := make([]header, len(chain))
+	list := r.lists[chain[0].index]
+	if list == nil {
+		list = make([]header, len(chain))
+		for i, n := range chain {
+			list[i] = header{
+				layer: n.layer, node: n, raw: n.raw, run: r, set: r.set[n.index], vals: make([]value, len(n.given)),
+			}
+			if i > 0 {
+				list[i].below = &list[i-1]
+				list[i-1].payload = &list[i]
+			}
+		}
+		r.lists[chain[0].index] = list
+	}
 	for i, n := range chain {
-		h := &list[i]
-		*h = header{
-			layer: n.layer, node: n, raw: n.raw, run: r, set: r.set[n.index],
-			vals: append([]value(nil), r.now[n.index]...),
-		}
-		if i > 0 {
-			h.below = &list[i-1]
-			list[i-1].payload = h
-		}
+		copy(list[i].vals, r.now[n.index])
 	}
 	return &list[0]
 }
@@ -227,13 +245,8 @@ func (h *header) wrong(format string, args ...any) error {
 	return h.run.wrong(h.node, "%s: %s", h.name, fmt.Sprintf(format, args...))
 }
 
-// A question is what an Env was asked, an answer what it said: kept for frames
-// that follow, of the same layer, for the same destination.
-type question struct {
-	node *node
-	hop  bool
-}
-
+// An answer is what an Env said: kept for frames that follow, of the same layer, for
+// the same destination.
 type answer struct {
 	dst    netip.Addr
 	source netip.Addr
@@ -243,16 +256,14 @@ type answer struct {
 
 // source asks where to send from.
 func (r *run) source(n *node, dst netip.Addr) (netip.Addr, error) {
-	key := question{node: n}
-	a, ok := r.known[key]
-	if !ok || a.dst != dst {
-		a = answer{dst: dst}
+	a := &r.sources[n.index]
+	if a.dst != dst {
+		*a = answer{dst: dst}
 		a.source, a.err = r.env.Source(dst)
 		a.source = a.source.Unmap()
 		if a.err == nil && a.source.Is4() != dst.Is4() {
 			a.err = fmt.Errorf("source for %s: there is none of its family", dst)
 		}
-		r.known[key] = a
 	}
 	return a.source, a.err
 }
@@ -265,12 +276,10 @@ func (r *run) hop(n *node, dst netip.Addr) (frame.MAC, error) {
 	case dst.IsMulticast() && !dst.Is4In6():
 		return frame.MulticastMAC(dst), nil
 	}
-	key := question{node: n, hop: true}
-	a, ok := r.known[key]
-	if !ok || a.dst != dst {
-		a = answer{dst: dst}
+	a := &r.hops[n.index]
+	if a.dst != dst {
+		*a = answer{dst: dst}
 		a.mac, a.err = r.env.NextHop(dst)
-		r.known[key] = a
 	}
 	return a.mac, a.err
 }
@@ -286,7 +295,7 @@ func (r *run) complete(h *header) error {
 			return nil
 		}
 		m, err := r.towards(h)
-		h.at("dst").data = m[:]
+		h.at("dst").data = h.keep(m[:])
 		return err
 	case h.is("IP", "IPv6"):
 		h.completeDestination()
@@ -308,7 +317,13 @@ func (r *run) completeSource(h *header, src, dst string) error {
 	if err != nil {
 		return err
 	}
-	h.at(src).data = a.AsSlice()
+	if a.Is4() {
+		b := a.As4()
+		h.at(src).data = h.keep(b[:])
+	} else {
+		b := a.As16()
+		h.at(src).data = h.keep(b[:])
+	}
 	return nil
 }
 
@@ -318,32 +333,36 @@ func (h *header) addr(name string) netip.Addr {
 	return a
 }
 
-// services are the groups that a UDP port stands for where no destination is
-// given.
-var services = map[uint64]struct{ ip4, ip6 netip.Addr }{
-	5353: {ip4: netip.MustParseAddr("224.0.0.251"), ip6: netip.MustParseAddr("ff02::fb")},
-	1985: {ip4: netip.MustParseAddr("224.0.0.2")},
-	2029: {ip6: netip.MustParseAddr("ff02::66")},
-}
+// Destinations where none is given: this host, or the group that a UDP port stands
+// for. Nobody may write to them.
+var (
+	loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1}).AsSlice()
+	loopback6 = netip.IPv6Loopback().AsSlice()
+	services  = map[uint64]struct{ ip4, ip6 []byte }{
+		5353: {ip4: netip.MustParseAddr("224.0.0.251").AsSlice(), ip6: netip.MustParseAddr("ff02::fb").AsSlice()},
+		1985: {ip4: netip.MustParseAddr("224.0.0.2").AsSlice()},
+		2029: {ip6: netip.MustParseAddr("ff02::66").AsSlice()},
+	}
+)
 
 func (h *header) completeDestination() {
 	if h.has("dst") {
 		return
 	}
-	dst := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	dst := loopback4
 	if h.is("IPv6") {
-		dst = netip.IPv6Loopback()
+		dst = loopback6
 	}
 	if h.payload != nil && h.payload.is("UDP") {
 		s := services[h.payload.num("dport")]
-		if a := s.ip4; h.is("IP") && a.IsValid() {
+		if a := s.ip4; h.is("IP") && a != nil {
 			dst = a
 		}
-		if a := s.ip6; h.is("IPv6") && a.IsValid() {
+		if a := s.ip6; h.is("IPv6") && a != nil {
 			dst = a
 		}
 	}
-	h.at("dst").data = dst.AsSlice()
+	h.at("dst").data = dst
 }
 
 // towards finds the MAC that what an Ether carries has to go to; everybody where

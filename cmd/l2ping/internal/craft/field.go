@@ -2,6 +2,8 @@ package craft
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 	"net"
 	"net/netip"
 	"strings"
@@ -13,13 +15,14 @@ import (
 type field struct {
 	name    string
 	kind    fieldKind
-	width   int // of numbers and flags, in bits; of addresses nothing
+	width   int // of numbers and flags, in bits; of fixed bytes, how many
 	initial value
 	names   map[string]uint64 // numbers by name
 	flags   []string          // names of flags, of the lowest bit first
 	service string            // the protocol whose services are names of its numbers
 	in      group             // of layers: which
 	fast    bool              // its sets vary before those of fields ahead of it
+	unit    uint64            // of numbers: what 1 is sent as; 0 is 1
 	// when tells whether the field is there at all; nil is always.
 	when func(*header) bool
 }
@@ -39,6 +42,8 @@ const (
 	kindIP4List
 	kindIP6List
 	kindRecordData // of the DNS: what it is depends on the record's type
+	kindFixed      // bytes, filled up with zeros
+	kindDHCPOptions
 )
 
 // The makers of fields: a field that is left out has the value given here, or is
@@ -76,17 +81,22 @@ func mac(name string) field {
 
 func data(name string) field { return field{name: name, kind: kindBytes} }
 
+// fixed are n bytes.
+func fixed(name string, n int) field {
+	return field{name: name, kind: kindFixed, width: n, initial: value{data: make([]byte, n)}}
+}
+
 func layersOf(name string, in group) field {
 	return field{name: name, kind: kindLayers, in: in, fast: in != dnsRecord}
 }
 
 // max is the largest number that fits.
-func (f *field) max() uint64 { return 1<<f.width - 1 }
+func (f *field) max() uint64 { return (1<<f.width - 1) / max(f.unit, 1) }
 
 // multiplies tells whether a list of values means one frame for each.
 func (f *field) multiplies() bool {
 	switch f.kind {
-	case kindLayers, kindTCPOptions, kindIP4List, kindIP6List, kindRecordData:
+	case kindLayers, kindTCPOptions, kindDHCPOptions, kindIP4List, kindIP6List, kindRecordData:
 		return false
 	}
 	return true
@@ -143,16 +153,20 @@ func (p *parser) numbers(l *layer, f *field, lit literal) (span, error) {
 		}
 		ends[i] = v.num
 	}
-	step := uint64(1)
+	step := max(f.unit, 1)
 	if len(lit.items) == 3 {
 		s := lit.items[2]
 		if s.kind != literalNumber || s.minus || s.num == 0 {
 			return span{}, p.wrong(s.at, "%s.%s: the step of a range is a number from 1 on", l.name, f.name)
 		}
-		step = s.num
+		if hi, lo := bits.Mul64(step, s.num); hi == 0 {
+			step = lo
+		} else {
+			step = math.MaxUint64
+		}
 	}
 	if ends[1] < ends[0] {
-		return span{}, p.wrong(lit.at, "%s.%s: no number is from %d to %d", l.name, f.name, ends[0], ends[1])
+		return span{}, p.wrong(lit.at, "%s.%s: no number is from %d to %d", l.name, f.name, ends[0]/max(f.unit, 1), ends[1]/max(f.unit, 1))
 	}
 	return span{first: value{num: ends[0]}, n: (ends[1]-ends[0])/step + 1, step: step}, nil
 }
@@ -171,6 +185,8 @@ func (p *parser) single(l *layer, f *field, lit literal) (value, error) {
 			return value{}, p.wrong(lit.at, "%s.%s: %s is not a MAC address such as \"02:00:5e:00:53:01\"", l.name, f.name, lit.shown())
 		}
 		return value{data: m[:]}, nil
+	case kindFixed:
+		return p.fixed(l, f, lit)
 	case kindName:
 		if !lit.isData() {
 			return value{}, p.wrong(lit.at, "%s.%s is %s where a name should be", l.name, f.name, lit.kind)
@@ -185,6 +201,23 @@ func (p *parser) single(l *layer, f *field, lit literal) (value, error) {
 		return value{}, p.wrong(lit.at, "%s.%s is %s where a string or bytes should be", l.name, f.name, lit.kind)
 	}
 	return value{data: lit.data}, nil
+}
+
+// fixed reads bytes that are filled up with zeros. A MAC may be written as one.
+func (p *parser) fixed(l *layer, f *field, lit literal) (value, error) {
+	b := lit.data
+	if m, err := frame.ParseMAC(string(b)); err == nil && lit.kind == literalText {
+		b = m[:]
+	}
+	switch {
+	case !lit.isData():
+		return value{}, p.wrong(lit.at, "%s.%s is %s where a string or bytes should be", l.name, f.name, lit.kind)
+	case len(b) > f.width:
+		return value{}, p.wrong(lit.at, "%s.%s: %d bytes, and there is room for %d", l.name, f.name, len(b), f.width)
+	}
+	full := make([]byte, f.width)
+	copy(full, b)
+	return value{data: full}, nil
 }
 
 // shown is the literal for an error.
@@ -215,7 +248,7 @@ func (p *parser) number(l *layer, f *field, lit literal) (value, error) {
 		}
 		return value{}, p.wrong(lit.at, "%s.%s is %s%d: it has to be from 0 to %d", l.name, f.name, sign, v, f.max())
 	}
-	return value{num: v}, nil
+	return value{num: v * max(f.unit, 1)}, nil
 }
 
 // numberNamed is the number that a name stands for.
@@ -369,6 +402,14 @@ func (p *parser) whole(l *layer, f *field, lit literal) (value, error) {
 			return value{}, p.wrong(lit.at, "%s.%s is %s where a list should be, such as %s", l.name, f.name, lit.kind, tcpOptionsExample)
 		}
 		return p.tcpOptions(items)
+	case kindDHCPOptions:
+		if lit.isData() {
+			return value{data: lit.data}, nil
+		}
+		if lit.kind != literalList {
+			return value{}, p.wrong(lit.at, "%s.%s is %s where a list should be, such as %s", l.name, f.name, lit.kind, dhcpOptionsExample)
+		}
+		return p.dhcpOptions(items)
 	case kindRecordData:
 		v := value{}
 		for _, item := range items {

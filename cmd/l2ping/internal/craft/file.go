@@ -21,9 +21,31 @@ var ErrTruncated = errors.New("the file ends in the middle of a frame")
 // pcapngMagic starts a pcapng file.
 const pcapngMagic = 0x0a0d0d0a
 
+// An unpacker reads what gzip has packed. Where that is cut short, it ends as a file
+// that is not packed does, and remembers.
+type unpacker struct {
+	*gzip.Reader
+	cut bool
+}
+
+func (u *unpacker) Read(b []byte) (int, error) {
+	n, err := u.Reader.Read(b)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		u.cut, err = true, io.EOF
+	}
+	return n, err
+}
+
 // A source is what pcapgo's readers have in common.
 type source interface {
 	ReadPacketData() ([]byte, gopacket.CaptureInfo, error)
+}
+
+// An openedFile is one whose header has been read.
+type openedFile struct {
+	source
+	link   layers.LinkType // of all frames, where they do not have their own
+	packed *unpacker       // nil if it is not
 }
 
 // ReadFile reads the frames of a pcap or pcapng file, which may be compressed by
@@ -32,13 +54,13 @@ type source interface {
 // ErrTruncated where the rest is missing.
 func ReadFile(r io.Reader) iter.Seq2[Frame, error] {
 	return func(yield func(Frame, error) bool) {
-		in, link, err := openFile(r, true)
+		in, err := openFile(r, nil)
 		if err != nil {
 			yield(Frame{}, err)
 			return
 		}
 		for n := 0; ; n++ {
-			f, err := readFrame(in, link)
+			f, err := in.frame()
 			if errors.Is(err, io.EOF) {
 				return
 			}
@@ -53,38 +75,41 @@ func ReadFile(r io.Reader) iter.Seq2[Frame, error] {
 	}
 }
 
-// openFile reads the file's header; it may be compressed once. The link type is that of all frames, where
-// they do not have their own.
-func openFile(r io.Reader, compressed bool) (source, layers.LinkType, error) {
+// openFile reads the file's header. It may be packed once: then packed is what unpacks
+// it.
+func openFile(r io.Reader, packed *unpacker) (*openedFile, error) {
 	in := bufio.NewReader(r)
 	head, err := in.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, 0, err
+		return nil, err
 	}
 	switch {
+	case len(head) == 0 && packed != nil && packed.cut:
+		return nil, notPcap(io.ErrUnexpectedEOF)
 	case len(head) == 0:
-		return nil, 0, errors.New("an empty file, neither pcap nor pcapng")
+		return nil, errors.New("an empty file, neither pcap nor pcapng")
 	case len(head) == 4 && binary.BigEndian.Uint32(head) == pcapngMagic:
-	case compressed && len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b:
+	case packed == nil && len(head) >= 2 && head[0] == 0x1f && head[1] == 0x8b:
 		unzipped, err := gzip.NewReader(in)
 		if err != nil {
-			return nil, 0, notPcap(err)
+			return nil, notPcap(err)
 		}
-		return openFile(unzipped, false)
+		u := &unpacker{Reader: unzipped}
+		return openFile(u, u)
 	default:
 		p, err := pcapgo.NewReader(in)
 		if err != nil {
-			return nil, 0, notPcap(err)
+			return nil, notPcap(err)
 		}
 		// libpcap believes a record rather than what the file says is its most.
 		p.SetSnaplen(maxFrame)
-		return p, p.LinkType(), nil
+		return &openedFile{source: p, link: p.LinkType(), packed: packed}, nil
 	}
 	p, err := pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true, SkipUnknownVersion: true})
 	if err != nil {
-		return nil, 0, notPcap(err)
+		return nil, notPcap(err)
 	}
-	return p, 0, nil
+	return &openedFile{source: p, packed: packed}, nil
 }
 
 // notPcap says why a file could not be read at all.
@@ -95,16 +120,18 @@ func notPcap(err error) error {
 	return fmt.Errorf("neither pcap nor pcapng: %w", err)
 }
 
-// readFrame reads one frame; io.EOF is the end of a whole file.
-func readFrame(in source, link layers.LinkType) (Frame, error) {
-	b, info, err := in.ReadPacketData()
+// frame reads one frame; io.EOF is the end of a whole file.
+func (o *openedFile) frame() (Frame, error) {
+	b, info, err := o.ReadPacketData()
 	if err != nil {
-		// Where a record starts, an end is the end.
-		if errors.Is(err, io.EOF) && (len(b) > 0 || info.CaptureLength > 0) || errors.Is(err, io.ErrUnexpectedEOF) {
+		// Where a record starts, an end is the end, unless there was more to unpack.
+		within := len(b) > 0 || info.CaptureLength > 0 || o.packed != nil && o.packed.cut
+		if errors.Is(err, io.EOF) && within || errors.Is(err, io.ErrUnexpectedEOF) {
 			return Frame{}, ErrTruncated
 		}
 		return Frame{}, err
 	}
+	link := o.link
 	if len(info.AncillaryData) == 1 {
 		if own, ok := info.AncillaryData[0].(layers.LinkType); ok {
 			link = own

@@ -210,6 +210,22 @@ func TestReadFileCut(t *testing.T) {
 	}
 }
 
+// TestReadFilePackedCut cuts packed files at every byte: whatever comes is whole, and
+// then it is told that there was more.
+func TestReadFilePackedCut(t *testing.T) {
+	frames := written()
+	one, _ := pcap(t, layers.LinkTypeEthernet, frames...)
+	ng, _ := pcapng(t, []layers.LinkType{layers.LinkTypeEthernet}, frames...)
+	for kind, file := range map[string][]byte{"pcap": zipped(t, one), "pcapng": zipped(t, ng)} {
+		for cut := 4; cut < len(file); cut++ {
+			got, err := readAll(t, bytes.NewReader(file[:cut]))
+			if !errors.Is(err, ErrTruncated) || !same(got, frames[:len(got)]) {
+				t.Errorf("%s of %d bytes of %d: %d frames, %v", kind, cut, len(file), len(got), err)
+			}
+		}
+	}
+}
+
 func TestReadFileErrors(t *testing.T) {
 	file, ends := pcap(t, layers.LinkTypeEthernet, written()...)
 	damaged := bytes.Clone(file)

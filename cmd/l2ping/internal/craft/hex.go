@@ -8,22 +8,30 @@ import (
 	"strings"
 )
 
-// The lines of dumps: xxd's and tcpdump's, with a colon behind the offset, and
-// those of `hexdump -C` and of Dump, with the text between bars.
+// The lines of dumps: xxd's and tcpdump's, with a colon behind the offset; those of
+// `hexdump -C` and of Dump, with the text between bars; those of Wireshark and of
+// scapy, with nothing but blanks around the digits of up to 16 bytes.
 var (
-	colonLine   = regexp.MustCompile(`^\s*(?:0x)?([0-9a-fA-F]{4,8}): +(.*)$`)
-	tcpdumpLine = regexp.MustCompile(`(?m)^\s+0x[0-9a-f]{4}: `)
-	barLine     = regexp.MustCompile(`^\s*([0-9a-fA-F]{4,8}) +([0-9a-fA-F ]*[0-9a-fA-F]) *\|.*$`)
+	colonLine = regexp.MustCompile(`^\s*(?:0x)?([0-9a-fA-F]{4,8}): +(.*)$`)
+	barLine   = regexp.MustCompile(`^\s*([0-9a-fA-F]{4,8}) +([0-9a-fA-F ]*[0-9a-fA-F]) *\|.*$`)
+	blankLine = regexp.MustCompile(`^\s*([0-9a-fA-F]{4,8}) {2,}((?:[0-9a-fA-F]{2} {1,2}){0,15}[0-9a-fA-F]{2})(?:(?: {2}.*)| *)$`)
+	// What `tcpdump -xx`, `l2ping capture -x` and `l2ping send -x` print is indented,
+	// and stands between lines of another kind.
+	indentedLine = regexp.MustCompile(`(?m)^[ \t]+(?:0x[0-9a-f]{4}:|0000 ) `)
+	// layerLine starts a layer of Dump.
+	layerLine = regexp.MustCompile(`^(?:[A-Za-z]\S*, [0-9]+ bytes?|not understood from here on: .*)$`)
 )
 
 // FromHex reads frames from hexadecimal digits, divided as one likes by blanks,
 // colons, dots, dashes or commas, each byte with 0x or \x ahead or not. An empty
 // line divides frames, and # starts a comment that ends with the line.
 //
-// It also reads what xxd, hexdump -C, Dump and tcpdump -xx print: there an offset
-// of 0 starts a frame, and of tcpdump's output all other lines are passed over.
+// It also reads dumps: what xxd, hexdump -C, tcpdump -xx, Wireshark and scapy print,
+// and Dump, layers and all. There an offset of 0 starts a frame, and a line with a
+// star alone stands for lines like the one ahead of it. Where its lines are
+// indented, as tcpdump's, all others are passed over.
 func FromHex(text string) ([][]byte, error) {
-	r := hexReader{tcpdump: tcpdumpLine.MatchString(text)}
+	r := hexReader{indented: indentedLine.MatchString(text)}
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -31,7 +39,9 @@ func FromHex(text string) ([][]byte, error) {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 	}
-	r.end()
+	if err := r.end(); err != nil {
+		return nil, err
+	}
 	if len(r.frames) == 0 {
 		return nil, errors.New("no hexadecimal digits")
 	}
@@ -40,18 +50,25 @@ func FromHex(text string) ([][]byte, error) {
 
 // A hexReader reads line by line.
 type hexReader struct {
-	tcpdump bool
-	frames  [][]byte
-	frame   []byte
-	dump    bool // the frame comes from lines with offsets
+	indented bool
+	frames   [][]byte
+	frame    []byte
+	dump     bool // the frame comes from lines with offsets
+	last     int  // how long the last one of them was
+	star     bool // it is repeated up to the next offset
+	layers   bool // the lines are those of layers
 }
 
 // end ends the frame, if there is one.
-func (r *hexReader) end() {
+func (r *hexReader) end() error {
+	if r.star {
+		return errors.New("a star at the end of a dump: where it ends is not said")
+	}
 	if len(r.frame) > 0 {
 		r.frames = append(r.frames, r.frame)
 	}
 	r.frame, r.dump = nil, false
+	return nil
 }
 
 func (r *hexReader) line(line string) error {
@@ -63,25 +80,37 @@ func (r *hexReader) line(line string) error {
 	if m := barLine.FindStringSubmatch(line); m != nil {
 		return r.offset(m[1], m[2])
 	}
-	if r.tcpdump {
+	if m := blankLine.FindStringSubmatch(line); m != nil && (r.dump || offsetOf(m[1]) == 0) {
+		return r.offset(m[1], m[2])
+	}
+	plain, _, comment := strings.Cut(line, "#")
+	plain = strings.TrimSpace(plain)
+	switch {
+	case r.dump && plain == "*":
+		r.star = true
 		return nil
-	}
-	line, _, comment := strings.Cut(line, "#")
-	line = strings.TrimSpace(line)
-	if line == "" {
-		if !comment {
-			r.end()
+	case r.dump && plain != "" && offsetOf(plain) >= len(r.frame) && (r.star || offsetOf(plain) == len(r.frame)):
+		// hexdump's last line says how long it was.
+		if err := r.repeat(offsetOf(plain)); err != nil {
+			return err
 		}
+		return r.end()
+	case r.indented:
 		return nil
+	case !r.dump && layerLine.MatchString(line):
+		err := r.end()
+		r.layers = true
+		return err
+	case r.layers:
+		return nil
+	case plain == "" && comment:
+		return nil
+	case plain == "":
+		return r.end()
+	case r.dump:
+		return fmt.Errorf("%.40q within a dump: it starts with no offset", plain)
 	}
-	if r.dump {
-		if offsetOf(line) == len(r.frame) {
-			r.end() // hexdump's last line says how long it was
-			return nil
-		}
-		return fmt.Errorf("%.40q within a dump: it starts with no offset", line)
-	}
-	return r.add(line)
+	return r.add(plain)
 }
 
 // offsetOf reads an offset, -1 if it is none.
@@ -101,13 +130,36 @@ func offsetOf(text string) int {
 func (r *hexReader) offset(at, digits string) error {
 	n := offsetOf(at)
 	if n == 0 {
-		r.end()
+		if err := r.end(); err != nil {
+			return err
+		}
+	}
+	if err := r.repeat(n); err != nil {
+		return err
 	}
 	if n != len(r.frame) {
 		return fmt.Errorf("offset 0x%x where 0x%x should be", n, len(r.frame))
 	}
-	r.dump = true
-	return r.add(digits)
+	r.dump, r.layers = true, false
+	err := r.add(digits)
+	r.last = len(r.frame) - n
+	return err
+}
+
+// repeat does what a star says, up to an offset.
+func (r *hexReader) repeat(to int) error {
+	if !r.star {
+		return nil
+	}
+	r.star = false
+	if to > maxFrame {
+		return fmt.Errorf("a frame of more than %d bytes", maxFrame)
+	}
+	line := r.frame[len(r.frame)-r.last:]
+	for len(line) > 0 && len(r.frame)+len(line) <= to {
+		r.frame = append(r.frame, line...)
+	}
+	return nil
 }
 
 // add reads digits.

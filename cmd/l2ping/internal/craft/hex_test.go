@@ -30,7 +30,56 @@ const tcpdumpDump = `00:00:01.000002 IP 198.51.100.1 > 198.51.100.2: ICMP echo r
 	0x0030:  6f61 64                                  oad
 `
 
+// starDump is what hexdump -C prints of 14 and 66 bytes of which many are zero, and of
+// 100 of which the last are.
+const starDump = `00000000  02 00 5e 00 53 02 02 00  5e 00 53 01 88 b5 01 02  |..^.S...^.S.....|
+00000010  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|
+*
+00000040  ff                                                |.|
+00000041
+00000000  02 00 5e 00 53 02 02 00  5e 00 53 01 88 b5 01 02  |..^.S...^.S.....|
+00000010  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|
+*
+00000040
+`
+
+// dryRun is what --dry-run prints of two frames.
+const dryRun = `Ethernet, 14 bytes
+  SrcMAC        02:00:5e:00:53:01
+  DstMAC        02:00:5e:00:53:02
+  EthernetType  IPv4 (0x0800)
+IPv4, 20 bytes
+  Version     4
+Payload, 7 bytes
+0000  02 00 5e 00 53 02 02 00  5e 00 53 01 08 00 45 00  |..^.S...^.S...E.|
+0010  00 23 00 01 00 00 40 01  3d 6f c6 33 64 01 c6 33  |.#....@.=o.3d..3|
+0020  64 02 08 00 3a c9 00 07  00 00 70 61 79 20 20 6c  |d...:.....pay  l|
+0030  6f 61 64                                          |oad|
+
+Ethernet, 14 bytes
+  SrcMAC        02:00:5e:00:53:01
+not understood from here on: Unable to decode EthernetType 34997
+0000  02 00 5e 00 53 02 02 00  5e 00 53 01 88 b5 7c 7c  |..^.S...^.S...|||
+`
+
+// answersDump is what --answers -x prints.
+const answersDump = `ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28 -> no answer
+	0000  02 00 5e 00 53 02 02 00  5e 00 53 01 08 06 61 62  |..^.S...^.S...ab|
+	0010  61                                                |a|
+1 frame sent, 0 answered, 1 unanswered, time 2011ms
+`
+
+// scapyDump is what scapy's hexdump prints, wiresharkDump what Wireshark copies.
+const scapyDump = `0000  02 00 5E 00 53 02 02 00 5E 00 53 01 88 B5 61 62  ..^.S...^.S...ab
+0010  61 20 62 20                                      a b 
+`
+
+const wiresharkDump = `0000   02 00 5e 00 53 02 02 00 5e 00 53 01 88 b5 61 62   ..^.S...^.S...ab
+0010   61 20 62 20                                       a b 
+`
+
 func TestFromHex(t *testing.T) {
+	const zeros = "00000000000000000000000000000000"
 	for _, tt := range []struct {
 		name, text string
 		want       []string
@@ -51,6 +100,16 @@ func TestFromHex(t *testing.T) {
 		{"tcpdump -XX, two", tcpdumpDump + tcpdumpDump, []string{dumped, dumped}},
 		{"a dump, then digits", xxdDump + "\n0506", []string{dumped, "0506"}},
 		{"digits, then a dump", "0506\n" + xxdDump, []string{"0506", dumped}},
+		{"hexdump -C, with stars", starDump, []string{"02005e00530202005e00530188b50102" + zeros + zeros + zeros + "ff", "02005e00530202005e00530188b50102" + zeros + zeros + zeros}},
+		{"--dry-run", dryRun, []string{dumped, "02005e00530202005e00530188b57c7c"}},
+		{"--dry-run, then digits", dryRun + "\n0506", []string{dumped, "02005e00530202005e00530188b57c7c", "0506"}},
+		{"--answers -x", answersDump, []string{"02005e00530202005e0053010806616261"}},
+		{"--answers -x, off the screen", strings.ReplaceAll(answersDump, "\t", "        "), []string{"02005e00530202005e0053010806616261"}},
+		{"scapy", scapyDump, []string{"02005e00530202005e00530188b5616261206220"}},
+		{"wireshark", wiresharkDump, []string{"02005e00530202005e00530188b5616261206220"}},
+		{"wireshark, two, without text", "0000   02 00\n\n0000   03 04\n", []string{"0200", "0304"}},
+		{"xxd -p", "02005e00530202005e0053010800\n4500\n", []string{"02005e00530202005e00530108004500"}},
+		{"digits like an offset", "0001  02 00", []string{"00010200"}},
 		{"as large as it gets", strings.Repeat("00", maxFrame), []string{strings.Repeat("00", maxFrame)}},
 	} {
 		frames, err := FromHex(tt.text)
@@ -74,7 +133,13 @@ func TestFromHexErrors(t *testing.T) {
 		{"hello!", `line 1: "hello!": a byte is two hexadecimal digits`},
 		{"00000000: 0200\n00000010: 03", "line 2: offset 0x10 where 0x2 should be"},
 		{"00000010: 0200", "line 1: offset 0x10 where 0x0 should be"},
-		{"00000000: 0200\n*\n", `line 2: "*" within a dump: it starts with no offset`},
+		{"00000000: 0200\n*\n", "a star at the end of a dump: where it ends is not said"},
+		{"00000000: 0200\n*\n00000000: 0200", "line 3: a star at the end of a dump: where it ends is not said"},
+		{"00000000: 0200\n*\n00000005: 03", "line 3: offset 0x5 where 0x4 should be"},
+		{"00000000: 0200\n*\nffffffff: 03", "line 3: a frame of more than 131072 bytes"},
+		{"*", `line 1: "*": a byte is two hexadecimal digits`},
+		{"Ethernet, 14 bytes\n", "no hexadecimal digits"},
+		{"0000000 0002 005e\n", `line 1: "0000000" has an odd number of digits`},
 		{"00000000: 0200\n0300", `line 2: "0300" within a dump: it starts with no offset`},
 		{"00000000: 02zz", `line 1: "02zz": a byte is two hexadecimal digits`},
 		{strings.Repeat("00", maxFrame) + " 00", "line 1: a frame of more than 131072 bytes"},

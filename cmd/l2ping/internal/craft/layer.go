@@ -40,6 +40,7 @@ const (
 	hopOption   group = "IPv6 options"
 	dnsQuestion group = "DNS questions"
 	dnsRecord   group = "DNS records"
+	mldRecord   group = "MLD records"
 )
 
 // layersByName has all layers, packetLayers the names of those of frames.
@@ -50,7 +51,7 @@ var (
 )
 
 func init() {
-	for _, list := range [][]*layer{linkLayers, ipLayers, ipOptions, ip6Layers, hopOptions, icmpLayers, icmp6Layers, ndpLayers, transportLayers, dnsLayers, dataLayers} {
+	for _, list := range [][]*layer{linkLayers, ipLayers, ipOptions, ip6Layers, hopOptions, icmpLayers, icmp6Layers, mldRecords, ndpLayers, transportLayers, dnsLayers, dhcpLayers, lldpLayers, dataLayers} {
 		for _, l := range list {
 			register(l)
 		}
@@ -115,7 +116,12 @@ type header struct {
 	below   *header
 	payload *header
 	run     *run
+	buf     []byte   // what the header and its payload are written to, each time anew
+	own     [16]byte // of keep
 }
+
+// keep keeps an address that the header was given by nobody.
+func (h *header) keep(address []byte) []byte { return append(h.own[:0], address...) }
 
 // at is the value of a field.
 func (h *header) at(name string) *value { return &h.vals[h.index[name]] }

@@ -27,6 +27,7 @@ func ofType(types ...uint64) func(*header) bool {
 var (
 	icmpEcho  = ofType(0, 8, 13, 14, 15, 16, 17, 18, 37, 38)
 	icmpTimes = ofType(13, 14)
+	icmpSplit = ofType(11, 12)
 )
 
 // Which fields an ICMP message has depends on its type (RFC 792); a field that it
@@ -58,13 +59,31 @@ var icmpLayers = []*layer{
 			return nil
 		},
 		finish: func(h *header, head, payload []byte) ([]byte, error) {
-			if ofType(11, 12)(h) {
+			if icmpSplit(h) {
 				// Here the field is of two bytes: its upper half stays behind.
 				if h.num("unused") > 0xffff {
 					return nil, h.wrong("unused is %d: of type %d it has to be from 0 to 65535", h.num("unused"), h.num("type"))
 				}
 				head = append(head[:len(head)-4], head[len(head)-2:]...)
 			}
+			b := append(head, payload...)
+			if !h.has("chksum") {
+				putChecksum(b, 2)
+			}
+			return b, nil
+		},
+	},
+	{
+		name: "IGMP",
+		fields: []field{
+			num("type", 8, 0x11).named(map[string]uint64{
+				"Group Membership Query": 0x11, "Version 1 - Membership Report": 0x12, "Version 2 - Membership Report": 0x16,
+				"Leave Group": 0x17,
+			}),
+			num("mrcode", 8, 20), num("chksum", 16, 0), ip4("gaddr"),
+		},
+		over: map[string]overload{"IP": {"proto": {num: 2}, "ttl": {num: 1}, "frag": {num: 0}}},
+		finish: func(h *header, head, payload []byte) ([]byte, error) {
 			b := append(head, payload...)
 			if !h.has("chksum") {
 				putChecksum(b, 2)
@@ -111,11 +130,59 @@ func with(l *layer, name string, initial uint64) *layer {
 	return l
 }
 
+// renamed gives a field another name.
+func renamed(l *layer, from, to string) *layer {
+	for i := range l.fields {
+		if l.fields[i].name == from {
+			l.fields[i].name = to
+		}
+	}
+	return l
+}
+
 func mld(name string, kind uint64, over overload) *layer {
 	return icmp6(name, kind, over, num("mrd", 16, 0), num("reserved", 16, 0), ip6("mladdr"))
 }
 
+// counting has a layer say how many elements one of its fields has.
+func counting(l *layer, count, of string) *layer {
+	l.fill = func(h *header) error {
+		n := len(h.at(of).list) + len(h.at(of).chains)
+		if n > 0xffff {
+			return h.wrong("%d of them in %s are too many", n, of)
+		}
+		h.put(count, uint64(n))
+		return nil
+	}
+	return l
+}
+
+// mldRecords are those of a report (RFC 3810, section 5.2).
+var mldRecords = []*layer{
+	{
+		name: "ICMPv6MLDMultAddrRec", in: mldRecord,
+		fields: []field{
+			num("rtype", 8, 4), num("auxdata_len", 8, 0), num("sources_number", 16, 0), ip6("dst"),
+			{name: "sources", kind: kindIP6List}, data("auxdata"),
+		},
+		fill: func(h *header) error {
+			n := len(h.at("auxdata").data)
+			if n > 0xff && !h.has("auxdata_len") {
+				return h.wrong("%d bytes are more than auxdata_len can say, 255", n)
+			}
+			h.put("auxdata_len", uint64(n))
+			h.put("sources_number", uint64(len(h.at("sources").list)))
+			return nil
+		},
+	},
+}
+
 var icmp6Layers = []*layer{
+	counting(icmp6("ICMPv6MLQuery2", 130, toGroup(1, 1), num("mrd", 16, 10000), num("reserved", 16, 0), ip6("mladdr"),
+		num("Resv", 4, 0), num("S", 1, 0), num("QRV", 3, 0), num("QQIC", 8, 0), num("sources_number", 16, 0),
+		field{name: "sources", kind: kindIP6List}), "sources_number", "sources"),
+	counting(renamed(icmp6("ICMPv6MLReport2", 143, toGroup(0x16, 1), num("reserved", 16, 0), num("records_number", 16, 0),
+		layersOf("records", mldRecord)), "code", "res"), "records_number", "records"),
 	icmp6("ICMPv6Unknown", 1, nil, data("msgbody")),
 	icmp6("ICMPv6DestUnreach", 1, nil, num("length", 8, 0), num("unused", 24, 0)),
 	icmp6("ICMPv6PacketTooBig", 2, nil, num("mtu", 32, 1280)),

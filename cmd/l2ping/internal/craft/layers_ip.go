@@ -33,7 +33,7 @@ var ipLayers = []*layer{
 			layersOf("options", ipOption),
 		},
 		over: also(typed(0x0800), map[string]overload{
-			"IP": number("proto", 4), "IPv6": number("nh", 4), "VXLAN": {"flags": {num: 12}, "NextProtocol": {num: 1}},
+			"IP": number("proto", 4), "IPv6": number("nh", 4), "MPLS": number("label", 0), "VXLAN": {"flags": {num: 12}, "NextProtocol": {num: 1}},
 		}),
 		finish: finishIP,
 	},
@@ -152,7 +152,7 @@ var ip6Layers = []*layer{
 			num("hlim", 8, 64), ip6("src"), ip6("dst"),
 		},
 		over: also(typed(0x86dd), map[string]overload{
-			"IP": number("proto", 41), "IPv6": number("nh", 41), "VXLAN": {"flags": {num: 12}, "NextProtocol": {num: 2}},
+			"IP": number("proto", 41), "IPv6": number("nh", 41), "MPLS": number("label", 2), "VXLAN": {"flags": {num: 12}, "NextProtocol": {num: 2}},
 		}),
 		finish: func(h *header, head, payload []byte) ([]byte, error) {
 			err := h.length("plen", head, 4, len(payload))

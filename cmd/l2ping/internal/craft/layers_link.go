@@ -26,6 +26,13 @@ func vlanTag() []field {
 	}
 }
 
+// seconds is a time that is sent in 1/256 of a second.
+func seconds(name string, initial uint64) field {
+	f := num(name, 16, initial*256)
+	f.unit = 256
+	return f
+}
+
 var linkLayers = []*layer{
 	{
 		name:   "Ether",
@@ -72,6 +79,25 @@ var linkLayers = []*layer{
 		over: map[string]overload{
 			"LLC": {"dsap": {num: 170}, "ssap": {num: 170}, "ctrl": {num: 3}},
 		},
+	},
+	{
+		name: "STP",
+		// The times are in 1/256 of a second (IEEE 802.1D, clause 9.2.8).
+		fields: []field{
+			num("proto", 16, 0), num("version", 8, 0), num("bpdutype", 8, 0), num("bpduflags", 8, 0), num("rootid", 16, 0),
+			mac("rootmac"), num("pathcost", 32, 0), num("bridgeid", 16, 0), mac("bridgemac"), num("portid", 16, 0),
+			seconds("age", 1), seconds("maxage", 20), seconds("hellotime", 2), seconds("fwddelay", 15),
+		},
+		over: map[string]overload{
+			"LLC": {"dsap": {num: 66}, "ssap": {num: 66}, "ctrl": {num: 3}}, "SNAP": number("code", 267),
+		},
+	},
+	{
+		name:   "MPLS",
+		fields: []field{num("label", 20, 3), num("cos", 3, 0), num("s", 1, 1), num("ttl", 8, 0)},
+		over: also(typed(0x8847), map[string]overload{
+			"IP": number("proto", 137), "IPv6": number("nh", 137), "UDP": number("dport", 6635), "MPLS": number("s", 0),
+		}),
 	},
 	{
 		name: "ARP",

@@ -57,6 +57,7 @@ type parser struct {
 	token    token
 	depth    int
 	repeated int
+	holds    group // what layers the field that is read holds; "" is none
 	nodes    []*node
 }
 
@@ -211,12 +212,17 @@ func (p *parser) node(l *layer, at int) *node {
 // call reads a layer with its fields.
 func (p *parser) call() (*node, error) {
 	name := p.token
-	l, ok := layersByName[name.text]
-	if !ok {
-		return nil, p.wrong(name.at, "no layer %.40q (%s)", name.text, choices("layers", name.text, packetLayers))
-	}
 	if err := p.advance(); err != nil {
 		return nil, err
+	}
+	l, ok := layersByName[name.text]
+	switch called := p.is("("); {
+	case !ok && p.holds != "":
+		return nil, p.wrong(name.at, "no layer %.40q (%s)", name.text, choices("there are", name.text, groupLayers[p.holds]))
+	case !ok && !called && nearest(name.text, packetLayers) == "":
+		return nil, p.wrong(name.at, "no layer %.40q, and text stands in quotes (%s)", name.text, choices("layers", name.text, packetLayers))
+	case !ok:
+		return nil, p.wrong(name.at, "no layer %.40q (%s)", name.text, choices("layers", name.text, packetLayers))
 	}
 	if !p.is("(") {
 		return nil, p.wrong(p.token.at, "%s where %q should follow %s", p.token, "(", l.name)
@@ -264,7 +270,10 @@ func (p *parser) argument(n *node, first bool) error {
 	if n.given[i] != nil || n.raw != nil {
 		return p.wrong(name.at, "%s.%s is given twice", l.name, name.text)
 	}
+	outer := p.holds
+	p.holds = l.fields[i].in
 	v, err := p.value()
+	p.holds = outer
 	if err != nil || v.kind == literalNone {
 		return err
 	}
@@ -303,6 +312,9 @@ func (p *parser) value() (literal, error) {
 				l.num = 1
 			}
 			return l, p.advance()
+		}
+		if layersByName[t.text] == nil && p.holds == "" {
+			return literal{}, p.wrong(t.at, "%s is no value: text stands in quotes, values are numbers, lists [1, 2] and ranges (first, last)", t)
 		}
 		chain, err := p.chain()
 		return literal{at: t.at, kind: literalChain, chain: chain}, err

@@ -163,6 +163,13 @@ var complaints = []struct{ part, complaint string }{
 	{`len=40)/UDP()`, "UDP has 0x3308 for 0xab08"},
 	{`x01\x88\xb5whole`, "Invalid IP packet version 15"},
 	{`("head"+"er")`, "EthernetCTP skip count"},
+	{`/UDP()/BOOTP()`, "DHCPv4 length 236 too short"},
+	{`/UDP()/DHCP(`, "DNS packet too short"},
+	{`/SNAP()/STP(`, "Unable to decode EthernetType 267"}, // scapy's is Cisco's PVST+
+	{`_length=9`, "Missing mandatory LinkLayerDiscovery TLV"},
+	{`/MPLS(label=5)/"x"`, "Unable to guess protocol"},
+	{`/UDP()/MPLS(label=5)/"x"`, "DNS packet too short"},
+	{`auxdata="abcd"`, "Multicast Listener Report Message V2 layer less than"}, // scapy's length is of bytes
 	{`"no IP"`, "EthernetCTP skip count"},
 	{`Ether()/ICMPv6EchoRequest`, "EthernetCTP skip count"},
 	{`51.100.2")/ICMPv6EchoRequest`, "Layer type not currently supported"},

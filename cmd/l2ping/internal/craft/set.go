@@ -51,7 +51,8 @@ type cursor struct {
 	set  set
 	span int
 	at   uint64 // within the span
-	now  value
+	now  value  // good until the next
+	own  []byte // its address
 }
 
 func newCursor(s set) cursor { return cursor{set: s, now: s[0].first} }
@@ -62,7 +63,9 @@ func (c *cursor) advance() bool {
 	r := &c.set[c.span]
 	if c.at++; c.at < r.n {
 		if c.now.data != nil {
-			c.now.data = following(c.now.data)
+			c.own = append(c.own[:0], c.now.data...)
+			increment(c.own)
+			c.now.data = c.own
 		} else {
 			c.now.num += r.step
 		}
@@ -78,13 +81,11 @@ func (c *cursor) advance() bool {
 	return more
 }
 
-// following returns the address after a. It leaves a alone: frames may hold it.
-func following(a []byte) []byte {
-	next := append([]byte(nil), a...)
-	for i := len(next) - 1; i >= 0; i-- {
-		if next[i]++; next[i] != 0 {
-			break
+// increment makes an address the one that follows.
+func increment(a []byte) {
+	for i := len(a) - 1; i >= 0; i-- {
+		if a[i]++; a[i] != 0 {
+			return
 		}
 	}
-	return next
 }

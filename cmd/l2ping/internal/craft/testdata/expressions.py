@@ -14,6 +14,7 @@ logging.disable(logging.CRITICAL)
 import scapy.all as all_
 import scapy.layers.inet6 as inet6
 import scapy.layers.l2 as l2
+from scapy.contrib import igmp, lldp, mpls
 from scapy.config import conf
 from scapy.layers.l2 import ARP
 
@@ -46,8 +47,9 @@ conf.route.route = lambda dst=None, verbose=None: ("lab0", "198.51.100.1", "0.0.
 conf.route6.route = lambda dst=None, dev=None, verbose=None: ("lab0", "2001:db8::1", "::")
 l2.get_if_hwaddr = lambda iff: MAC
 
+names = vars(all_) | vars(igmp) | vars(lldp) | vars(mpls)
 for line in sys.stdin:
     line = line.rstrip("\n")
     print(line)
-    for packet in itertools.islice(eval(line, vars(all_)), LIMIT):
+    for packet in itertools.islice(eval(line, names), LIMIT):
         print("\t" + bytes(packet).hex())
