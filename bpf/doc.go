@@ -10,7 +10,8 @@
 // An Expected is a filter for many requests at once. AppendRequestKeys tells under
 // which Keys their answers are to be found, AppendAnswerKeys under which a frame
 // is to be looked up, and Answers whether the two are a pair. Its eBPF program has
-// the Keys in a map; its classic twin lets more pass, which is for Answers to tell.
+// the Keys in a table that user space writes without system calls; its classic twin
+// lets more pass, which is for Answers to tell.
 //
 // # Kernel and capabilities
 //
@@ -21,8 +22,8 @@
 // frames that claim to be replies and are not (Match.Claims, Filter.Rejected).
 // The socket itself needs CAP_NET_RAW, but that is the caller's: this package
 // opens none. Before Linux 5.11 a loaded program also counts against
-// RLIMIT_MEMLOCK, with a few pages, and so does all that the map of an Expected
-// may grow to (ExpectConfig.MaxKeys).
+// RLIMIT_MEMLOCK, with a few pages, and so does the table of an Expected
+// (ExpectConfig.MaxKeys).
 //
 // Match and its methods work on any system, and so do Keys and Answers; the rest
 // does on Linux only.
@@ -30,8 +31,9 @@
 // # Lifetime
 //
 // A Filter or Expected in mode EBPF holds the descriptors of its program, and of
-// what belongs to it, until Close. A socket holds its filter by itself: it goes on
-// filtering after Close, until the socket is closed or gets another filter.
+// what belongs to it, until Close; an Expected also holds memory. A socket holds
+// its filter by itself: it goes on filtering after Close, until the socket is
+// closed or gets another filter.
 //
 // To receive not one frame that does not match, open the socket with DropAll as
 // its filter, bind it, set its options, then Filter.Attach.

@@ -15,7 +15,7 @@ import (
 // Answers has the last word.
 //
 // Keys are opaque and comparable, so that they serve in a map. They are of one
-// size, and the same bytes in the kernel's map.
+// size, and the same bytes as in the kernel, which has fingerprints of them.
 type Key struct {
 	kind     keyKind
 	protocol uint8
@@ -54,7 +54,7 @@ const MaxEtherTypes = 8
 // DefaultMaxKeys is enough for 8,192 requests that go to one host each.
 const DefaultMaxKeys = 1 << 14
 
-// maxMaxKeys keeps the map's memory below 256 MiB.
+// maxMaxKeys keeps the kernel's memory at 32 MiB.
 const maxMaxKeys = 1 << 20
 
 // ExpectConfig says what an Expected lets pass beside what is expected. The zero
@@ -80,9 +80,9 @@ type ExpectConfig struct {
 	EtherTypes []uint16
 
 	// MaxKeys bounds how many Keys are expected at once, from 1 to 1,048,576; 0
-	// stands for DefaultMaxKeys. It bounds the kernel's memory, which has about 16
-	// bytes for each Key that there may be and 112 for each that there is.
-	// Before Linux 5.11 the whole of it counts against RLIMIT_MEMLOCK at once.
+	// stands for DefaultMaxKeys. In mode EBPF the kernel's memory is of that size
+	// from the beginning: 32 to 64 bytes for each Key that there may be, and at
+	// least a page. Before Linux 5.11 it counts against RLIMIT_MEMLOCK.
 	MaxKeys int
 }
 

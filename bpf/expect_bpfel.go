@@ -13,18 +13,9 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type expectKey struct {
-	_     structs.HostLayout
-	Head  uint64
-	Local struct {
-		_    structs.HostLayout
-		Half [2]uint64
-	}
-	Peer struct {
-		_    structs.HostLayout
-		Half [2]uint64
-	}
-	Tail uint64
+type expectBucket struct {
+	_    structs.HostLayout
+	Slot [4]uint64
 }
 
 type expectMac struct {
@@ -36,15 +27,16 @@ type expectMac struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	expectMapL2pingKeys    = "l2ping_keys"
+	expectMapL2pingTable   = "l2ping_table"
 	expectProgL2pingExpect = "l2ping_expect"
-	expectVarAnybody       = "anybody"
+	expectVarBuckets       = "buckets"
 	expectVarHasMac        = "has_mac"
 	expectVarLocalMac      = "local_mac"
 	expectVarNoLink        = "no_link"
 	expectVarOwnCount      = "own_count"
 	expectVarOwnTypes      = "own_types"
 	expectVarPromiscuous   = "promiscuous"
+	expectVarSecret        = "secret"
 )
 
 // loadExpect returns the embedded CollectionSpec for expect.
@@ -96,20 +88,21 @@ type expectProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type expectMapSpecs struct {
-	L2pingKeys *ebpf.MapSpec `ebpf:"l2ping_keys"`
+	L2pingTable *ebpf.MapSpec `ebpf:"l2ping_table"`
 }
 
 // expectVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type expectVariableSpecs struct {
-	Anybody     *ebpf.VariableSpec `ebpf:"anybody"`
+	Buckets     *ebpf.VariableSpec `ebpf:"buckets"`
 	HasMac      *ebpf.VariableSpec `ebpf:"has_mac"`
 	LocalMac    *ebpf.VariableSpec `ebpf:"local_mac"`
 	NoLink      *ebpf.VariableSpec `ebpf:"no_link"`
 	OwnCount    *ebpf.VariableSpec `ebpf:"own_count"`
 	OwnTypes    *ebpf.VariableSpec `ebpf:"own_types"`
 	Promiscuous *ebpf.VariableSpec `ebpf:"promiscuous"`
+	Secret      *ebpf.VariableSpec `ebpf:"secret"`
 }
 
 // expectObjects contains all objects after they have been loaded into the kernel.
@@ -132,12 +125,12 @@ func (o *expectObjects) Close() error {
 //
 // It can be passed to loadExpectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type expectMaps struct {
-	L2pingKeys *ebpf.Map `ebpf:"l2ping_keys"`
+	L2pingTable *ebpf.Map `ebpf:"l2ping_table"`
 }
 
 func (m *expectMaps) Close() error {
 	return _ExpectClose(
-		m.L2pingKeys,
+		m.L2pingTable,
 	)
 }
 
@@ -145,13 +138,14 @@ func (m *expectMaps) Close() error {
 //
 // It can be passed to loadExpectObjects or ebpf.CollectionSpec.LoadAndAssign.
 type expectVariables struct {
-	Anybody     *ebpf.Variable `ebpf:"anybody"`
+	Buckets     *ebpf.Variable `ebpf:"buckets"`
 	HasMac      *ebpf.Variable `ebpf:"has_mac"`
 	LocalMac    *ebpf.Variable `ebpf:"local_mac"`
 	NoLink      *ebpf.Variable `ebpf:"no_link"`
 	OwnCount    *ebpf.Variable `ebpf:"own_count"`
 	OwnTypes    *ebpf.Variable `ebpf:"own_types"`
 	Promiscuous *ebpf.Variable `ebpf:"promiscuous"`
+	Secret      *ebpf.Variable `ebpf:"secret"`
 }
 
 // expectPrograms contains all programs after they have been loaded into the kernel.

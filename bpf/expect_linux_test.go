@@ -61,58 +61,48 @@ func requestKeys(name string) []Key {
 
 func answerFrame(name string) []byte { return frameOf(pairAnswers(), name) }
 
-// The kernel's key has the fields of ours where they are.
-func TestKeyLayout(t *testing.T) {
-	var k Key
-	var c expectKey
-	if unsafe.Sizeof(k) != unsafe.Sizeof(c) || unsafe.Sizeof(k) != 48 {
-		t.Errorf("%d bytes, %d in the kernel, want 48", unsafe.Sizeof(k), unsafe.Sizeof(c))
-	}
-	for _, tt := range []struct {
-		name         string
-		ours, theirs uintptr
-	}{
-		{"kind", unsafe.Offsetof(k.kind), unsafe.Offsetof(c.Head)},
-		{"protocol", unsafe.Offsetof(k.protocol), unsafe.Offsetof(c.Head) + 1},
-		{"icmpType", unsafe.Offsetof(k.icmpType), unsafe.Offsetof(c.Head) + 2},
-		{"icmpCode", unsafe.Offsetof(k.icmpCode), unsafe.Offsetof(c.Head) + 3},
-		{"tags", unsafe.Offsetof(k.tags), unsafe.Offsetof(c.Head) + 4},
-		{"local", unsafe.Offsetof(k.local), unsafe.Offsetof(c.Local)},
-		{"peer", unsafe.Offsetof(k.peer), unsafe.Offsetof(c.Peer)},
-		{"a", unsafe.Offsetof(k.a), unsafe.Offsetof(c.Tail)},
-		{"b", unsafe.Offsetof(k.b), unsafe.Offsetof(c.Tail) + 2},
-		{"c", unsafe.Offsetof(k.c), unsafe.Offsetof(c.Tail) + 4},
-	} {
-		if tt.ours != tt.theirs {
-			t.Errorf("%s is at %d, in the kernel at %d", tt.name, tt.ours, tt.theirs)
-		}
-	}
-}
-
 // machineOf is the program of an object for an expectation, in the interpreter.
 func machineOf(tb testing.TB, name string, x *expectation) *machine {
 	tb.Helper()
 	spec := objectSpec(tb, name)
-	if err := setExpectConstants(spec, &x.cfg); err != nil {
+	table := newKeyTable()
+	entries := entriesFor(x.cfg.maxKeys())
+	if err := setExpectConstants(spec, &x.cfg, table.secret, entries); err != nil {
 		tb.Fatal(err)
 	}
-	anybody := uint8(0)
-	keys := x.list()
-	for _, k := range keys {
-		if k.local == [16]byte{} || k.peer == [16]byte{} {
-			anybody = 1
+	// Numbers are set in the order of this machine.
+	for i, word := range table.secret {
+		spec.ByteOrder.PutUint64(spec.Variables[expectVarSecret].Value[8*i:], word)
+	}
+	spec.ByteOrder.PutUint32(spec.Variables[expectVarBuckets].Value, uint32(entries-1))
+	table.slots = make([]uint64, entries*bucketLen)
+	for k := range x.keys {
+		table.insert(wordsIn(&k, spec.ByteOrder))
+		if k.isAnybodys() { // which of other words cannot be told
+			table.slots[anybodySlot] = 1
 		}
 	}
-	if err := spec.Variables[expectVarAnybody].Set(anybody); err != nil {
-		tb.Fatal(err)
-	}
 	vm := newMachineOf(tb, spec, expectProgL2pingExpect)
-	vm.keys = make(map[mapKey]bool)
-	for _, k := range mapKeys(keys) {
-		vm.keys[k] = true
+	vm.table = &table
+	memory := vm.regions[vm.sections[expectMapL2pingTable]>>32-1]
+	for i, v := range table.slots {
+		spec.ByteOrder.PutUint64(memory[8*i:], v)
 	}
 	return vm
 }
+
+// wordsIn returns a Key that has here the words that k has on a machine of that
+// byte order.
+func wordsIn(k *Key, order binary.ByteOrder) *Key {
+	var words Key
+	from, to := keyBytes(k), keyBytes(&words)
+	for i := 0; i < keyLen; i += 8 {
+		binary.NativeEndian.PutUint64(to[i:], order.Uint64(from[i:]))
+	}
+	return &words
+}
+
+func keyBytes(k *Key) *[keyLen]byte { return (*[keyLen]byte)(unsafe.Pointer(k)) }
 
 // checkExpects checks that the program does with a frame what Go does.
 func (vm *machine) checkExpects(t *testing.T, x *expectation, name string, b []byte, meta Meta) {
@@ -225,7 +215,7 @@ func TestKernelExpectTestRun(t *testing.T) {
 			dst := outer[meta.PacketType]
 			data := append(dst[:], make([]byte, 6)...)
 			data = append(append(data, 0x88, 0xb5), s.bytes...)
-			n, _, err := e.objects.L2pingExpect.Test(data)
+			n, _, err := e.kernel.objects.L2pingExpect.Test(data)
 			if err != nil {
 				t.Fatalf("%s, %s: %v", x.name, s.name, err)
 			}
@@ -342,44 +332,7 @@ func manyKeys(n int) (keys []Key) {
 	return keys
 }
 
-// The kernel takes Keys in batches, or one by one.
-func TestExpectBatches(t *testing.T) {
-	labtest.RequireRoot(t)
-	for _, single := range []bool{false, true} {
-		t.Run(fmt.Sprintf("single=%v", single), func(t *testing.T) {
-			e := newExpected(t, EBPF, nil)
-			e.single = single
-			inMap := func() (n int) {
-				var k mapKey
-				var v uint8
-				for it := e.objects.L2pingKeys.Iterate(); it.Next(&k, &v); {
-					n++
-				}
-				return n
-			}
-			for _, n := range []int{1, 2, 63, 64, 65, 1000} {
-				keys := manyKeys(n)
-				expect(t, e, keys)
-				if got := inMap(); got != len(keys) {
-					t.Errorf("%d keys in the map, want %d", got, len(keys))
-				}
-				// One that is gone does not keep the others there.
-				if err := e.objects.L2pingKeys.Delete(&mapKeys(keys)[len(keys)/2]); err != nil {
-					t.Fatal(err)
-				}
-				forget(t, e, keys)
-				if got := inMap(); got != 0 || len(e.keys) != 0 {
-					t.Errorf("%d keys in the map and %d expected, want none", got, len(e.keys))
-				}
-			}
-			if e.single != single {
-				t.Error("the kernel that has batches is taken for one that has not")
-			}
-		})
-	}
-}
-
-// A full map: in Auto the classic filter takes over on all sockets.
+// More Keys than there may be: in Auto the classic filter takes over on all sockets.
 func TestExpectFull(t *testing.T) {
 	labtest.RequireRoot(t)
 	cfg := &ExpectConfig{MaxKeys: 4}
@@ -499,7 +452,7 @@ func TestExpectedFallsBack(t *testing.T) {
 	first, firstOut := datagramPair(t)
 	attachExpected(t, e, first)
 	expect(t, e, requestKeys("echo"))
-	if err := e.objects.L2pingExpect.Close(); err != nil { // see TestAttachFallsBack
+	if err := e.kernel.objects.L2pingExpect.Close(); err != nil { // see TestAttachFallsBack
 		t.Fatal(err)
 	}
 	second, secondOut := datagramPair(t)
@@ -673,4 +626,31 @@ func BenchmarkExpect(b *testing.B) {
 			})
 		}
 	}
+}
+
+// What it takes to load a program and to be rid of it.
+func BenchmarkLoad(b *testing.B) {
+	labtest.RequireRoot(b)
+	b.Run("filter", func(b *testing.B) {
+		for b.Loop() {
+			f, err := NewFilter(matches[mEcho].m, EBPF)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("expected", func(b *testing.B) {
+		for b.Loop() {
+			e, err := NewExpected(EBPF, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := e.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

@@ -2,18 +2,13 @@ package bpf
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"strings"
-	"sync"
 	"syscall"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	cbpf "golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
 )
 
 // A Filter is a Match compiled for the kernel, to be attached to sockets. Its
@@ -21,14 +16,15 @@ import (
 //
 // A Filter in mode EBPF holds descriptors and has to be closed.
 type Filter struct {
-	auto    bool
+	choice
 	classic []cbpf.RawInstruction
+	objects matchLoaded // loaded while mode is EBPF and the Filter not closed
+}
 
-	mu       sync.Mutex
-	mode     Mode
-	fallback error
-	closed   bool
-	objects  matchObjects // loaded while mode is EBPF and the Filter not closed
+// matchLoaded is what is kept of the objects. The program's constants are not.
+type matchLoaded struct {
+	matchPrograms
+	Rejected *ebpf.Variable `ebpf:"rejected"`
 }
 
 // NewFilter compiles m and, unless mode is Classic, loads it into the kernel.
@@ -41,43 +37,20 @@ type Filter struct {
 //
 // The eBPF program needs Linux 5.5, the classic one Linux 3.8.
 func NewFilter(m Match, mode Mode) (*Filter, error) {
-	if int(mode) >= len(modeNames) {
-		return nil, fmt.Errorf("filter: unknown mode %d", uint8(mode))
+	if err := checkMode(mode); err != nil {
+		return nil, err
 	}
 	classic, err := assembleClassic(m)
 	if err != nil {
 		return nil, err
 	}
-	f := &Filter{auto: mode == Auto, classic: classic, mode: Classic}
-	if mode == Classic {
-		return f, nil
-	}
-
-	switch err := load(m, &f.objects); {
-	case err == nil:
-		f.mode = EBPF
-	case f.auto:
-		f.fallback = err
-	default:
+	f := &Filter{classic: classic}
+	if err := f.take(mode, func() error {
+		return load(parsedMatch, func(spec *ebpf.CollectionSpec) error { return setConstants(spec, m) }, &f.objects)
+	}); err != nil {
 		return nil, err
 	}
 	return f, nil
-}
-
-// Mode returns the mode that is live: EBPF or Classic, never Auto.
-func (f *Filter) Mode() Mode {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.mode
-}
-
-// Fallback returns why a Filter in Auto took the classic filter, and nil if it
-// did not. The text is made to stand behind "classic filter: "; errors.Is knows
-// the errno.
-func (f *Filter) Fallback() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fallback
 }
 
 // Attach gives the filter to a socket, in place of whatever filter it has. The
@@ -115,45 +88,14 @@ func (f *Filter) Attach(c syscall.Conn) error {
 }
 
 func (f *Filter) attach(c syscall.Conn, mode Mode) error {
-	err := func() error {
-		if f.closed {
-			return os.ErrClosed
-		}
-		rc, err := c.SyscallConn()
-		if err != nil {
-			return err
-		}
-		var sockErr error
-		if err := rc.Control(func(fd uintptr) {
-			if mode == EBPF {
-				sockErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_BPF, f.objects.L2pingMatch.FD())
-			} else {
-				sockErr = attachClassic(int(fd), f.classic)
-			}
-		}); err != nil {
-			return err
-		}
-		return sockErr
-	}()
 	switch {
-	case err == nil:
-		return nil
+	case f.closed:
+		return fmt.Errorf("attaching the filter: %w", os.ErrClosed)
 	case mode == EBPF:
-		return fmt.Errorf("attaching eBPF: %w", err)
+		return attachEBPF(c, f.objects.L2pingMatch)
 	default:
-		return fmt.Errorf("attaching classic BPF: %w", err)
+		return attachProgram(c, f.classic)
 	}
-}
-
-func attachClassic(fd int, insns []cbpf.RawInstruction) error {
-	prog := make([]unix.SockFilter, len(insns))
-	for i, in := range insns {
-		prog[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-		Len:    uint16(len(prog)),
-		Filter: unsafe.SliceData(prog),
-	})
 }
 
 // Rejected returns how many frames the kernel dropped that claimed to be
@@ -176,37 +118,11 @@ func (f *Filter) Rejected() (n uint64, ok bool) {
 func (f *Filter) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
-		return nil
-	}
-	f.closed = true
-	if f.mode != EBPF {
-		return nil
-	}
-	if err := f.objects.Close(); err != nil {
-		return fmt.Errorf("closing eBPF: %w", err)
-	}
-	return nil
-}
-
-// load loads the program for m. It leaves objects alone if it fails.
-func load(m Match, objects *matchObjects) error {
-	spec, err := loadMatch()
-	if err != nil {
-		return loadError(err)
-	}
-	if err := setConstants(spec, m); err != nil {
-		return loadError(err)
-	}
-	if err := spec.LoadAndAssign(objects, nil); err != nil {
-		return loadError(err)
-	}
-	return nil
+	return f.end(&f.objects)
 }
 
 // setConstants writes m into the program's constants. Addresses and identifier
-// go in as the bytes that a frame has: Set keeps the order of an array, whatever
-// the byte order of the machine.
+// go in as the bytes that a frame has.
 func setConstants(spec *ebpf.CollectionSpec, m Match) error {
 	var vars matchVariableSpecs
 	if err := spec.Assign(&vars); err != nil {
@@ -229,10 +145,7 @@ func setConstants(spec *ebpf.CollectionSpec, m Match) error {
 	}
 
 	v4, v6 := m.families()
-	for _, v := range []struct {
-		spec *ebpf.VariableSpec
-		val  any
-	}{
+	return setAll([]constant{
 		{vars.Kind, uint8(m.Kind)},
 		{vars.WantIpv4, flag(v4)},
 		{vars.WantIpv6, flag(v6)},
@@ -250,12 +163,7 @@ func setConstants(spec *ebpf.CollectionSpec, m Match) error {
 		{vars.LocalMac, [6]byte(m.MAC)},
 		{vars.VlanTags, tags},
 		{vars.NoLink, flag(m.NoLink)},
-	} {
-		if err := v.spec.Set(v.val); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // addressBytes returns an address in the form of its family, and zeros in the
@@ -267,59 +175,4 @@ func addressBytes(a netip.Addr) (v4 [4]byte, v6 [16]byte) {
 		v6 = a.As16()
 	}
 	return v4, v6
-}
-
-// flag is a truth value as the program's constants have it.
-func flag(b bool) uint8 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// loadError keeps the text and the errno of an error of cilium/ebpf, and none of
-// its types: nothing outside of this package is to depend on them.
-func loadError(err error) error {
-	var errno syscall.Errno
-	switch {
-	case errors.Is(err, unix.EPERM):
-		return fmt.Errorf("loading eBPF: %w (%s)", unix.EPERM, permissionHint())
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return &flatError{text: "loading eBPF: " + oneLine(err), cause: errors.ErrUnsupported}
-	case errors.As(err, &errno):
-		return &flatError{text: "loading eBPF: " + oneLine(err), cause: errno}
-	default:
-		return &flatError{text: "loading eBPF: " + oneLine(err)}
-	}
-}
-
-// oneLine folds what the verifier says, which may be lines.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
-
-type flatError struct {
-	text  string
-	cause error
-}
-
-func (e *flatError) Error() string { return e.text }
-func (e *flatError) Unwrap() error { return e.cause }
-
-// permissionHint says what there is to do about EPERM of bpf(2).
-func permissionHint() string {
-	need := strings.Join(Capabilities[EBPF], ", ")
-	if !hasCapBPF() {
-		return "needs " + need
-	}
-	return need + " counts only outside of user namespaces, and where no policy forbids eBPF"
-}
-
-// hasCapBPF tells whether the calling thread has CAP_BPF in its own user
-// namespace, which the kernel does not ask about: it wants the initial one's.
-func hasCapBPF() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData // of 32 capabilities each
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return false
-	}
-	return data[unix.CAP_BPF/32].Effective&(1<<(unix.CAP_BPF%32)) != 0
 }

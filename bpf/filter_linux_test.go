@@ -315,6 +315,8 @@ func child(name string) error {
 			return err
 		}
 		return errors.Join(checkLoads(), checkExpected(), checkWorks(EBPF, EBPF), checkWorks(Auto, EBPF), checkWorks(Classic, Classic))
+	case "unmapped":
+		return checkUnmapped()
 	case "none":
 		if err := keepOnly(); err != nil {
 			return err

@@ -5,110 +5,22 @@
  * The socket filter of l2ping: keeps the replies that one Match describes.
  * Match.Accepts, Match.Claims (judge.go) and Match.Classic (classic.go) say
  * the same in Go and in classic BPF; change the three together.
- *
- * The program runs on an AF_PACKET socket of type SOCK_RAW, where offset 0 is
- * the Ethernet header, or the IP header if the interface has no link layer. A
- * socket filter may not use data and data_end, so every header is copied out by
- * bpf_skb_load_bytes(), which fails rather than read past the frame.
- *
- * The headers of this machine describe its own byte order, whatever the
- * target is: asm/byteorder.h and the bit fields of struct iphdr are wrong for
- * one of bpfel and bpfeb. Only bpf_endian.h, which asks the compiler, is used
- * for byte order, and no bit field is read. <linux/icmp.h>, <linux/if_arp.h> and
- * <linux/ipv6.h> are left out because they need the C library of the target.
  */
-#include <linux/types.h>
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
+#include "frame.bpf.h"
 
-/* What the kernel keeps of a frame: sk_filter() takes it as a length. */
-#define DROP 0
-#define KEEP (-1)
-
-/* IEEE 802.1Q */
-#define VLAN_ID 0x0fff
-#define VLAN_ID_BITS 12
-#define MAX_TAGS_LEFT 2 /* in the frame itself */
-
-/* RFC 791: the flag "more fragments", and the fragment's offset. */
+/* RFC 791, and the same in the fragment header of IPv6: "more fragments". */
 #define IP_MF 0x2000
-#define IP_OFFSET 0x1fff
-
-/* The same in the fragment header of IPv6: RFC 8200, section 4.5. */
 #define IPV6_MF 0x0001
-#define IPV6_OFFSET 0xfff8
 
-#define NEXTHDR_FRAGMENT 44
-#define NEXTHDR_ICMPV6 58
-
-/* RFC 792 */
-#define ICMP_ECHO_REPLY 0
-#define ICMP_UNREACHABLE 3
-#define ICMP_REDIRECT 5
 #define ICMP_ECHO_REQUEST 8
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_PARAMETER_PROBLEM 12
-
-/* RFC 4443, RFC 4861 */
-#define ICMPV6_UNREACHABLE 1
-#define ICMPV6_PACKET_TOO_BIG 2
-#define ICMPV6_TIME_EXCEEDED 3
-#define ICMPV6_PARAMETER_PROBLEM 4
 #define ICMPV6_ECHO_REQUEST 128
-#define ICMPV6_ECHO_REPLY 129
 #define ICMPV6_NEIGHBOR_SOLICITATION 135
-#define ICMPV6_NEIGHBOR_ADVERTISEMENT 136
-#define NEIGHBOR_HOP_LIMIT 255
-
-/* RFC 826 */
-#define ARP_HARDWARE_ETHERNET 1
-#define ARP_REQUEST 1
-#define ARP_REPLY 2
-
-/* Addresses as they lie in the frame, in parts that are compared at once. */
-struct addr6 {
-	__u64 half[2];
-};
-
-struct mac {
-	__be16 part[ETH_ALEN / 2];
-};
-
-struct ethernet_header {
-	struct mac dst;
-	struct mac src;
-	__be16 type;
-};
-
-struct ipv6_header {
-	__u8 version; /* in the upper half */
-	__u8 flow[3];
-	__be16 payload_len;
-	__u8 next_header;
-	__u8 hop_limit;
-	struct addr6 saddr;
-	struct addr6 daddr;
-};
 
 struct fragment_header {
 	__u8 next_header;
 	__u8 reserved;
 	__be16 offset; /* and flags */
 	__be32 id;
-};
-
-/* The first eight bytes of an ICMP message: echo, or an error before its quote. */
-struct icmp_header {
-	__u8 type;
-	__u8 code;
-	__sum16 checksum;
-	__be16 id;
-	__be16 sequence;
 };
 
 /* A neighbor solicitation or advertisement, without options. */
@@ -120,23 +32,6 @@ struct neighbor {
 	struct addr6 target;
 };
 
-struct arp_packet {
-	__be16 hardware_type;
-	__be16 protocol_type;
-	__u8 hardware_len;
-	__u8 protocol_len;
-	__be16 operation;
-	struct mac sender_mac;
-	__be32 sender_addr;
-	struct mac target_mac;
-	__be32 target_addr;
-} __attribute__((packed, aligned(4)));
-
-struct vlan_tag {
-	__be16 tci;
-	__be16 ethertype; /* of what follows */
-};
-
 enum kind {
 	KIND_ECHO_REPLY = 1,
 	KIND_ARP_REPLY = 2,
@@ -146,9 +41,10 @@ enum kind {
 };
 
 /*
- * The Match. User space writes these before loading; the verifier then knows
- * them as constants and drops the branches that cannot be taken. All but the
- * small integers are bytes in network order, compared as they lie in the frame.
+ * The Match, beside what frame.bpf.h has of it. User space writes these before
+ * loading; the verifier then knows them as constants and drops the branches that
+ * cannot be taken. All but the small integers are bytes in network order, compared
+ * as they lie in the frame.
  */
 const volatile __u8 kind;
 const volatile __u8 want_ipv4; /* families: one of them, or both */
@@ -163,10 +59,7 @@ const volatile __be16 echo_id;
 const volatile __u64 cookie; /* zeros from cookie_len on */
 const volatile __u8 cookie_len; /* 0 to 8 */
 const volatile __u8 fragments; /* let them pass */
-const volatile __u8 has_mac;
-const volatile struct mac local_mac;
 const volatile __be32 vlan_tags; /* as add_tag() makes them */
-const volatile __u8 no_link; /* the frame begins at IP */
 
 /* Frames that claimed to be replies of ours and were not, since loading. */
 __u64 rejected;
@@ -200,32 +93,9 @@ static __always_inline int is_peer6(const struct addr6 *addr)
 	       (addr->half[0] == peer_ipv6.half[0] && addr->half[1] == peer_ipv6.half[1]);
 }
 
-/* ff02::1: RFC 4291, section 2.7.1. */
-static __always_inline int is_all_nodes(const struct addr6 *addr)
-{
-	return addr->half[0] == bpf_cpu_to_be64(0xff02000000000000ULL) &&
-	       addr->half[1] == bpf_cpu_to_be64(1);
-}
-
 static __always_inline int is_unspecified(const struct addr6 *addr)
 {
 	return addr->half[0] == 0 && addr->half[1] == 0;
-}
-
-static __always_inline int is_mac(const struct mac *mac)
-{
-	return mac->part[0] == local_mac.part[0] && mac->part[1] == local_mac.part[1] &&
-	       mac->part[2] == local_mac.part[2];
-}
-
-/* The header's length in bytes, 20 to 60, or 0 if it is no IPv4 header. */
-static __always_inline __u32 ipv4_header_len(const struct iphdr *ip)
-{
-	__u8 first = *(const __u8 *)ip;
-
-	if (first >> 4 != 4 || (first & 0xf) < 5)
-		return 0;
-	return (first & 0xf) * 4;
 }
 
 /*
@@ -448,15 +318,13 @@ static __always_inline enum verdict arp(struct __sk_buff *skb, __u32 off)
 
 	if (bpf_skb_load_bytes(skb, off, &arp, sizeof(arp)))
 		return OTHER;
-	if (arp.hardware_type != bpf_htons(ARP_HARDWARE_ETHERNET) ||
-	    arp.protocol_type != bpf_htons(ETH_P_IP) ||
-	    arp.hardware_len != ETH_ALEN || arp.protocol_len != sizeof(__be32))
+	if (!is_ethernet_arp(&arp))
 		return OTHER;
 	if (kind == KIND_NEIGHBOR_CLAIM) {
 		if (arp.operation != bpf_htons(ARP_REQUEST) &&
 		    arp.operation != bpf_htons(ARP_REPLY))
 			return OTHER;
-		if (is_mac(&arp.sender_mac))
+		if (is_local_mac(&arp.sender_mac))
 			return OTHER;
 		return is_peer4(arp.sender_addr) || is_arp_probe(&arp) ? OURS : OTHER;
 	}
@@ -466,7 +334,7 @@ static __always_inline enum verdict arp(struct __sk_buff *skb, __u32 off)
 		return arp.operation == bpf_htons(ARP_REQUEST) ? OURS : OTHER;
 	if (arp.operation != bpf_htons(ARP_REPLY))
 		return OTHER;
-	return is_peer4(arp.sender_addr) && is_mac(&arp.target_mac) ? OURS : OTHER;
+	return is_peer4(arp.sender_addr) && is_local_mac(&arp.target_mac) ? OURS : OTHER;
 }
 
 /*
@@ -499,7 +367,7 @@ static __always_inline enum verdict neighbor(struct __sk_buff *skb, __u32 off,
 	if (!is_peer6(&msg.target))
 		return OTHER;
 	if (kind == KIND_NEIGHBOR_CLAIM) {
-		if (is_mac(&eth->src))
+		if (is_local_mac(&eth->src))
 			return OTHER;
 		if (msg.type == ICMPV6_NEIGHBOR_SOLICITATION && is_unspecified(&ip.saddr))
 			return OURS;
@@ -509,7 +377,7 @@ static __always_inline enum verdict neighbor(struct __sk_buff *skb, __u32 off,
 		return OTHER;
 	if (is_all_nodes(&ip.daddr))
 		return OURS;
-	return is_mac(&eth->dst) && is_local6(&ip.daddr) ? OURS : OTHER;
+	return is_local_mac(&eth->dst) && is_local6(&ip.daddr) ? OURS : OTHER;
 }
 
 /*
@@ -533,70 +401,16 @@ static __always_inline enum verdict packet(struct __sk_buff *skb, __be16 etherty
 	return OTHER;
 }
 
-/*
- * Tags in one number: the ids of all but priority tags, outer first, 12 bits
- * each. A frame may have one more than the Match: 36 bits.
- */
-static __always_inline __u64 add_tag(__u64 tags, __u16 tci)
-{
-	__u16 id = tci & VLAN_ID;
-
-	return id ? tags << VLAN_ID_BITS | id : tags;
-}
-
-/*
- * A frame that the interface took for this host, or for a group, or that is to
- * our address. The kernel moves the outer VLAN tag out of the frame before a
- * packet socket sees it.
- */
-static __always_inline enum verdict link(struct __sk_buff *skb)
+static __always_inline enum verdict judge(struct __sk_buff *skb)
 {
 	struct ethernet_header eth = {};
-	struct vlan_tag tag;
 	enum verdict verdict;
-	__u32 off = 0;
-	__u64 tags = 0;
 	int foreign;
-	__u8 first;
-	__u32 i;
+	__u64 tags;
+	__u32 off;
 
-	if (!no_link) {
-		if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)))
-			return OTHER;
-		off = sizeof(eth);
-	}
-	switch (skb->pkt_type) {
-	case PACKET_HOST:
-	case PACKET_BROADCAST:
-	case PACKET_MULTICAST:
-		break;
-	case PACKET_OTHERHOST:
-		if (has_mac && is_mac(&eth.dst))
-			break;
+	if (!find_packet(skb, &eth, &off, &tags, 0))
 		return OTHER;
-	default:
-		return OTHER;
-	}
-
-	if (skb->vlan_present)
-		tags = add_tag(tags, skb->vlan_tci);
-	if (no_link) {
-		if (bpf_skb_load_bytes(skb, 0, &first, sizeof(first)))
-			return OTHER;
-		eth.type = first >> 4 == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-	} else {
-		for (i = 0; i < MAX_TAGS_LEFT; i++) {
-			if (eth.type != bpf_htons(ETH_P_8021Q) &&
-			    eth.type != bpf_htons(ETH_P_8021AD))
-				break;
-			if (bpf_skb_load_bytes(skb, off, &tag, sizeof(tag)))
-				return OTHER;
-			off += sizeof(tag);
-			tags = add_tag(tags, bpf_ntohs(tag.tci));
-			eth.type = tag.ethertype;
-		}
-	}
-
 	foreign = tags != bpf_ntohl(vlan_tags);
 	verdict = packet(skb, eth.type, off, &eth, foreign);
 	if (verdict == OURS && foreign)
@@ -608,7 +422,7 @@ static __always_inline enum verdict link(struct __sk_buff *skb)
 SEC("socket")
 int l2ping_match(struct __sk_buff *skb)
 {
-	switch (link(skb)) {
+	switch (judge(skb)) {
 	case OURS:
 		return KEEP;
 	case CLAIMED:

@@ -86,7 +86,10 @@ type machine struct {
 	regions  [][]byte
 	packet   []byte
 	rejects  *ebpf.VariableSpec
-	keys     map[mapKey]bool // what is in the map l2ping_keys
+
+	// Of expect.bpf.c: what is in its map, and which entries were looked up.
+	table  *keyTable
+	looked []int
 }
 
 // A pointer is a region, counted from 1, in the upper half, an offset below.
@@ -141,7 +144,7 @@ func newMachineOf(t testing.TB, spec *ebpf.CollectionSpec, program string) *mach
 	}
 	for name, section := range spec.Maps {
 		vm.sections[name] = pointer(len(vm.regions))
-		vm.regions = append(vm.regions, make([]byte, section.ValueSize))
+		vm.regions = append(vm.regions, make([]byte, section.ValueSize*section.MaxEntries))
 	}
 	for _, v := range spec.Variables {
 		mem, err := vm.mem(vm.sections[v.SectionName]+uint64(v.Offset), int(v.Size()))
@@ -153,10 +156,7 @@ func newMachineOf(t testing.TB, spec *ebpf.CollectionSpec, program string) *mach
 	return vm
 }
 
-const (
-	matchProgram = "l2ping_match"
-	keysMap      = "l2ping_keys"
-)
+const matchProgram = "l2ping_match"
 
 func (vm *machine) rejected() uint64 {
 	mem, err := vm.mem(vm.sections[vm.rejects.SectionName]+uint64(vm.rejects.Offset), 8)
@@ -173,6 +173,15 @@ func (vm *machine) mem(p uint64, size int) ([]byte, error) {
 		return nil, fmt.Errorf("access to %d bytes at %#x", size, p)
 	}
 	return vm.regions[region][offset : offset+size], nil
+}
+
+func (vm *machine) mustMem(t *testing.T, p uint64, size int) []byte {
+	t.Helper()
+	b, err := vm.mem(p, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func (vm *machine) load(b []byte) uint64 {
@@ -203,7 +212,7 @@ func (vm *machine) store(b []byte, v uint64) {
 
 // run returns what the program returns for a frame.
 func (vm *machine) run(packet []byte, meta Meta) (uint32, error) {
-	vm.packet = packet
+	vm.packet, vm.looked = packet, vm.looked[:0]
 	vm.regions[regionStack] = bytes.Repeat([]byte{0xa5}, stackLen) // as good as uninitialised
 
 	// struct __sk_buff of linux/bpf.h: len, pkt_type, and at 20 vlan_present and
@@ -295,16 +304,18 @@ func (vm *machine) move(r *[11]uint64, in asm.Instruction) error {
 }
 
 // call runs bpf_skb_load_bytes(skb, offset, to, len), or
-// bpf_map_lookup_elem(l2ping_keys, key).
+// bpf_map_lookup_elem(l2ping_table, index).
 func (vm *machine) call(r *[11]uint64, in asm.Instruction) error {
-	if keys, ok := vm.sections[keysMap]; ok && in.IsBuiltinCall() && asm.BuiltinFunc(in.Constant) == asm.FnMapLookupElem {
-		key, err := vm.mem(r[2], len(mapKey{}))
-		if err != nil || r[1] != keys {
-			return fmt.Errorf("%v: no key, or not in its map: %w", in, err)
+	if vm.table != nil && in.IsBuiltinCall() && asm.BuiltinFunc(in.Constant) == asm.FnMapLookupElem {
+		b, err := vm.mem(r[2], 4)
+		if err != nil || r[1] != vm.sections[expectMapL2pingTable] {
+			return fmt.Errorf("%v: no index, or not of the table: %w", in, err)
 		}
+		i := int(vm.order.Uint32(b))
+		vm.looked = append(vm.looked, i)
 		r[0] = 0
-		if vm.keys[mapKey(key)] {
-			r[0] = keys
+		if i < len(vm.table.slots)/bucketLen {
+			r[0] = r[1] + uint64(i*bucketLen*slotLen)
 		}
 		return nil
 	}
@@ -355,6 +366,8 @@ func (vm *machine) alu(r *[11]uint64, in asm.Instruction) error {
 		dst += src
 	case asm.Sub:
 		dst -= src
+	case asm.Mul:
+		dst *= src
 	case asm.And:
 		dst &= src
 	case asm.Or:
