@@ -17,7 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
@@ -230,7 +231,7 @@ const tentative = "fe80::5eff:fe00:5302"
 func lookForAddress(t *testing.T, pair *lab.Pair, seconds string) {
 	t.Helper()
 	for _, s := range []struct{ name, value string }{
-		{"accept_ra", "0"}, {"router_solicitations", "0"}, {"accept_dad", "1"}, {"dad_transmits", seconds}, {"addr_gen_mode", "0"},
+		{"accept_ra", "0"}, {"router_solicitations", "0"}, {"router_solicitation_delay", "0"}, {"accept_dad", "1"}, {"dad_transmits", seconds}, {"addr_gen_mode", "0"},
 		{"disable_ipv6", "0"},
 	} {
 		must(t, pair.Far.Sysctl("net.ipv6.conf.eth0."+s.name, s.value))
@@ -266,22 +267,16 @@ func TestDetectionMeetsLinux(t *testing.T) {
 	t.Run("the kernel learns", func(t *testing.T) {
 		t.Parallel()
 		pair := labtest.NewPair(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), runLimit)
+		defer cancel()
+		// A kernel that asks for the address is in its group (addrconf_dad_begin).
+		asked := labtest.StartPeer(t, pair.Near, "eth0", "address "+tentative+"\nndp: silent")
+		changed := subscribe(t, pair.Far, unix.RTMGRP_IPV6_IFADDR)
 		lookForAddress(t, pair, "60")
-		await := func(what string, f func() bool) {
-			t.Helper()
-			for deadline := time.Now().Add(runLimit); !f(); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatalf("not within %v: %s", runLimit, what)
-				}
-			}
-		}
+		must(t, asked.WaitNDP(ctx, 1))
 		address := fmt.Sprintf("%x", netip.MustParseAddr(tentative).AsSlice())
-		await("the kernel is in the address's group", func() bool {
-			// Index, name, group, users, ...
-			return procLine(t, pair.Far, "igmp6", 2, "ff0200000000000000000001ff005302") != nil
-		})
 		l2ping(t, pair.Near, "arping", "-i", "eth0", "-D", "-c", "1", tentative)
-		await("the kernel gives the address up", func() bool {
+		changed.until(t, "the kernel gives the address up", func() bool {
 			// Address, index, prefix length, scope, flags, name.
 			line := procLine(t, pair.Far, "if_inet6", 0, address)
 			if line == nil {
@@ -401,6 +396,7 @@ func TestKernelLearnsAsFromArping(t *testing.T) {
 				if tt.before != nil {
 					must(t, pair.Far.SetNeighbor("eth0", near, tt.before, lab.Stale))
 				}
+				changed := subscribe(t, pair.Far, unix.RTMGRP_NEIGH)
 				args := slices.Concat([]string{"-I", "eth0"}, strings.Fields(tt.args), []string{tt.target})
 				if theirs {
 					run(t, pair.Near, "", arping, args...)
@@ -413,18 +409,11 @@ func TestKernelLearnsAsFromArping(t *testing.T) {
 				}
 				// A frame is there before its sender has ended: veth hands it over at once,
 				// but the kernel may do so on another CPU.
-				var got net.HardwareAddr
-				for deadline := time.Now().Add(runLimit); ; time.Sleep(time.Millisecond) {
-					var err error
-					got, _, err = pair.Far.Neighbor("eth0", near)
+				changed.until(t, fmt.Sprintf("the far end has the near one at %v", want), func() bool {
+					got, _, err := pair.Far.Neighbor("eth0", near)
 					must(t, err)
-					if bytes.Equal(got, want) || time.Now().After(deadline) {
-						break
-					}
-				}
-				if !bytes.Equal(got, want) {
-					t.Errorf("the far end has the near one at %v, want %v", got, want)
-				}
+					return bytes.Equal(got, want)
+				})
 			})
 		}
 	}

@@ -1,7 +1,7 @@
 //go:build interop && linux
 
 // Package interop tests l2ping against programs that nobody here wrote:
-// iputils ping and arping, ndisc6, tcpdump, tshark, jc, HdrHistogram's log
+// iputils ping and arping, ndisc6, tcpdump, tshark, scapy, jc, HdrHistogram's log
 // processor, and Linux's own network stack. All of it runs in private namespaces;
 // no frame leaves them.
 //
@@ -23,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
@@ -130,7 +132,7 @@ func tryRun(ctx context.Context, n *lab.Namespace, stdin, path string, args ...s
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.WaitDelay = time.Second // whoever inherited the pipes
+	cmd.WaitDelay = 30 * time.Second // whoever inherited the pipes: also a child of another test, before its exec
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	var err error
@@ -172,6 +174,39 @@ func besides(t testing.TB, ours *lab.Namespace, oursArgs []string, theirs *lab.N
 		t.Fatalf("%v: %v", err, want)
 	}
 	return got, want
+}
+
+// news is what a kernel tells of changes in a namespace (rtnetlink(7)).
+type news struct{ fd int }
+
+// subscribe listens to a group of changes, from now on.
+func subscribe(t *testing.T, n *lab.Namespace, group uint32) news {
+	t.Helper()
+	fd := -1
+	must(t, n.Do(func() (err error) {
+		if fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE); err != nil {
+			return err
+		}
+		return unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: group})
+	}))
+	t.Cleanup(func() { unix.Close(fd) })
+	return news{fd}
+}
+
+// until waits until f is true, of what changes with what is heard. The test fails if
+// that does not come.
+func (n news) until(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(runLimit); !f(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", runLimit, what)
+		}
+		labtest.Poll(t, n.fd, time.Until(deadline))
+		// Lost ones are news too (ENOBUFS).
+		if _, err := unix.Read(n.fd, make([]byte, 1<<16)); err != nil && err != unix.ENOBUFS && err != unix.EINTR {
+			t.Fatalf("read rtnetlink: %v", err)
+		}
+	}
 }
 
 // must fails the test if something that the test itself needs did not work.

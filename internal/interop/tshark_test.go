@@ -176,6 +176,18 @@ func (c *capture) wait(t *testing.T, mac net.HardwareAddr, its, others int) {
 	c.count(t, others, func(b []byte) bool { return !bytes.Equal(b[6:12], mac) })
 }
 
+// have is how many frames that are meant are captured by now.
+func (c *capture) have(meant func(b []byte) bool) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range c.frames {
+		if meant(b) {
+			n++
+		}
+	}
+	return n
+}
+
 // count waits until so many frames that are meant are captured. The test fails if
 // they do not come.
 func (c *capture) count(t *testing.T, want int, meant func(b []byte) bool) {
@@ -183,13 +195,9 @@ func (c *capture) count(t *testing.T, want int, meant func(b []byte) bool) {
 	limit := time.After(runLimit)
 	for {
 		c.mu.Lock()
-		n, changed, err := 0, c.changed, c.err
-		for _, b := range c.frames {
-			if meant(b) {
-				n++
-			}
-		}
+		changed, err := c.changed, c.err
 		c.mu.Unlock()
+		n := c.have(meant)
 		if n >= want {
 			return
 		}
