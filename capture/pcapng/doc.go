@@ -53,7 +53,8 @@ type Interface struct {
 type Options struct {
 	// Interface is what AddInterface returned.
 	Interface int
-	// Comment is at most 65,535 bytes long; empty is none.
+	// Comment is at most 65,535 bytes long; empty is none. Before its 2.6 scapy
+	// reads but comments that end with a newline, and warns of others.
 	Comment string
 	// PacketID is the same for one frame that was captured at several places,
 	// or for what belongs together; 0 is none.

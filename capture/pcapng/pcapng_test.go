@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -406,6 +407,76 @@ func TestReadCut(t *testing.T) {
 	}
 	if again, err := readAll(r); err == nil || len(again) != 0 {
 		t.Errorf("again: %d frames, %v", len(again), err)
+	}
+}
+
+// A compressed file that is cut off anywhere says so, also where what is read of it
+// ends with a frame.
+func TestReadCutCompressed(t *testing.T) {
+	frames, options := everything()
+	frames, options = frames[5:9], options[5:9]
+	for name, file := range map[string][]byte{"pcapng": write(t, frames, options), "pcap": writePcap(t, binary.LittleEndian, true, frames)} {
+		var z bytes.Buffer
+		w, err := gzip.NewWriterLevel(&z, gzip.NoCompression) // so that most places are between frames
+		must(t, err)
+		for b := range slices.Chunk(file, 4) { // blocks end at such places
+			_, err := w.Write(b)
+			must(t, errors.Join(err, w.Flush()))
+		}
+		must(t, w.Close())
+		most := 0
+		for n := range z.Len() {
+			r, err := NewReader(bytes.NewReader(z.Bytes()[:n]))
+			var got []Frame
+			if err == nil {
+				got, err = readAll(r)
+			}
+			if !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Fatalf("%s cut to %d of %d bytes: %d frames, %v", name, n, z.Len(), len(got), err)
+			}
+			if len(got) < most || len(got) > len(frames) {
+				t.Fatalf("%s cut to %d bytes: %d frames, after %d", name, n, len(got), most)
+			}
+			most = len(got)
+			for i, f := range got {
+				if !bytes.Equal(f.Data, frames[i].Data) {
+					t.Fatalf("%s cut to %d bytes: frame %d is % x", name, n, i, f.Data)
+				}
+			}
+		}
+		if most != len(frames) {
+			t.Errorf("%s: %d frames", name, most)
+		}
+		damaged := bytes.Clone(z.Bytes())
+		damaged[len(damaged)-8]++ // the checksum
+		r, err := NewReader(bytes.NewReader(damaged))
+		must(t, err)
+		if got, err := readAll(r); len(got) != len(frames) || !errors.Is(err, gzip.ErrChecksum) {
+			t.Errorf("%s with a wrong checksum: %d frames, %v", name, len(got), err)
+		}
+	}
+}
+
+// A file that cannot be read on yields what was, then why.
+func TestReadFails(t *testing.T) {
+	frames, options := everything()
+	frames, options = frames[5:9], options[5:9]
+	ng := write(t, frames, options)
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	_, err := w.Write(ng)
+	must(t, errors.Join(err, w.Close()))
+	bad := errors.New("bad sector")
+	for name, file := range map[string][]byte{"pcapng": ng, "pcap": writePcap(t, binary.BigEndian, false, frames), "gzip": z.Bytes()} {
+		for n := range file {
+			r, err := NewReader(io.MultiReader(bytes.NewReader(file[:n]), iotest.ErrReader(bad)))
+			if err == nil {
+				_, err = readAll(r)
+			}
+			if !errors.Is(err, bad) {
+				t.Fatalf("%s failing after %d bytes: %v", name, n, err)
+			}
+		}
 	}
 }
 

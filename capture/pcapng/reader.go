@@ -16,6 +16,9 @@ import (
 	"github.com/l2ping/l2ping/capture"
 )
 
+// bufferBytes is how much is read at a time.
+const bufferBytes = 128 << 10
+
 // ErrFormat says that a file is neither pcap nor pcapng.
 var ErrFormat = errors.New("neither pcap nor pcapng")
 
@@ -40,18 +43,47 @@ type Reader struct {
 	ng   *pcapgo.NgReader // or
 	pcap *pcapgo.Reader
 
+	source    *source
 	bigEndian bool
 	count     uint64
 	err       error // what the file ended with
 }
 
+// A source is what a file is read from. It hides errors from pcapgo, which makes
+// others of them, or none: to it the file ends.
+type source struct {
+	r     io.Reader
+	below *source // what it decompresses
+	err   error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil && err != io.EOF {
+		s.err, err = err, io.EOF
+	}
+	return n, err
+}
+
+// cause is why the file has ended, if it has with err.
+func (s *source) cause(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		for at := s; at != nil; at = at.below {
+			if at.err != nil {
+				err = at.err // of what is decompressed, the end is that of what is below
+			}
+		}
+	}
+	return err
+}
+
 // NewReader reads the header of a file. It fails with ErrFormat where that is
-// of another kind, and with io.ErrUnexpectedEOF where it is not whole.
+// of another kind, with io.ErrUnexpectedEOF where it is not whole, and with the
+// errors of r.
 func NewReader(r io.Reader) (*Reader, error) {
-	b := bufio.NewReaderSize(r, bufferBytes)
-	reader, err := newReader(b)
-	if err != nil {
-		if errors.Is(err, io.EOF) {
+	reader := &Reader{source: &source{r: r}}
+	if err := reader.open(); err != nil {
+		if err = reader.source.cause(err); errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, fmt.Errorf("read capture file: %w", err)
@@ -59,37 +91,34 @@ func NewReader(r io.Reader) (*Reader, error) {
 	return reader, nil
 }
 
-func newReader(b *bufio.Reader) (*Reader, error) {
+func (r *Reader) open() error {
+	b := bufio.NewReaderSize(r.source, bufferBytes)
 	if magic, err := b.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
 		z, err := gzip.NewReader(b)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		b = bufio.NewReaderSize(z, bufferBytes)
+		r.source = &source{r: z, below: r.source}
+		b = bufio.NewReaderSize(r.source, bufferBytes)
 	}
 	magic, err := b.Peek(4)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch binary.BigEndian.Uint32(magic) {
 	case blockSection: // the same in both byte orders
 		order, err := b.Peek(12)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ng, err := pcapgo.NewNgReader(b, pcapgo.NgReaderOptions{WantMixedLinkType: true})
-		if err != nil {
-			return nil, err
-		}
-		return &Reader{ng: ng, bigEndian: binary.BigEndian.Uint32(order[8:]) == byteOrderMagic}, nil
+		r.bigEndian = binary.BigEndian.Uint32(order[8:]) == byteOrderMagic
+		r.ng, err = pcapgo.NewNgReader(b, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+		return err
 	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1:
-		pcap, err := pcapgo.NewReader(b)
-		if err != nil {
-			return nil, err
-		}
-		return &Reader{pcap: pcap}, nil
+		r.pcap, err = pcapgo.NewReader(b)
+		return err
 	}
-	return nil, fmt.Errorf("%w (it begins with % x)", ErrFormat, magic)
+	return fmt.Errorf("%w (it begins with % x)", ErrFormat, magic)
 }
 
 // Header is what the file tells of itself.
@@ -123,14 +152,14 @@ func (r *Reader) Interfaces() []Interface {
 
 // Frames yields the frames of the file, to its end or until the loop is left; the
 // next Frames goes on there. A file that is cut off, or damaged, yields what is
-// whole before that place and then one error, io.ErrUnexpectedEOF where it is cut
-// off.
+// whole before that place and then one error: io.ErrUnexpectedEOF where it is cut
+// off, or that of the underlying reader.
 func (r *Reader) Frames() iter.Seq2[Frame, error] {
 	return func(yield func(Frame, error) bool) {
 		for r.err == nil {
 			f, err := r.read()
 			if err != nil {
-				r.err = err
+				r.err = r.source.cause(err)
 				break
 			}
 			r.count++

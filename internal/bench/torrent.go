@@ -18,23 +18,14 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/l2ping/l2ping/internal/lab"
-	"github.com/l2ping/l2ping/l2"
 )
 
 const (
 	// maxFrames keeps a file within some gigabytes.
 	maxFrames = 20_000_000
-	// torrentFrame is the length of a frame, the least that Ethernet has without
-	// its checksum.
-	torrentFrame = 60
-	// torrentBatch is how many frames are sent with one call.
-	torrentBatch = 1024
-	// torrentType is an EtherType for local experiments (IEEE 802, section 9.2.4),
-	// for which the far end's kernel has no use.
-	torrentType = 0x88b5
+	// torrentRate is how many frames are to arrive in a second.
+	torrentRate = 1_000_000
 	// quietTime is how long a file does not grow when all is written: longer than
 	// the second after which the kernel hands tcpdump a block that is not full.
 	quietTime = 1500 * time.Millisecond
@@ -96,7 +87,8 @@ func parseCounted(stderr []byte) (counted, error) {
 	return c, nil
 }
 
-// measureTorrent has each recorder capture as many frames, interleaved.
+// measureTorrent has each recorder capture as many frames, interleaved: at the rate
+// that is wanted, and as fast as they go.
 func (b *bench) measureTorrent(ctx context.Context) (_ *torrentSection, err error) {
 	// A silent far end answers nothing.
 	p, err := lab.NewPair(&lab.PairConfig{Silent: true})
@@ -104,50 +96,77 @@ func (b *bench) measureTorrent(ctx context.Context) (_ *torrentSection, err erro
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	var runs []torrentRun
-	var out []leftOut
+	s := &torrentSection{Frames: b.frames}
+	rates := []int{torrentRate, 0}
+	src, err := newPoured(p)
+	switch {
+	case withoutTorrent(err):
+		s.Sent = firstLine(err)
+		// What a sender has is less than the rate.
+		src, rates = &sent{pair: p}, []int{0}
+	case err != nil:
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, src.close()) }()
+	runs := make(map[int][]torrentRun)
 	failed := map[string]bool{}
 	for run := 1; run <= b.runs; run++ {
-		for _, c := range allRecorders {
-			if failed[c.name] || c.program(b).path == "" {
-				continue
-			}
-			fmt.Fprintf(b.progress, "capture: %s, run %d of %d\n", c.name, run, b.runs)
-			r, err := b.attemptTorrent(ctx, p, c)
-			r.Run = run
-			switch {
-			case err == nil:
-				runs = append(runs, r)
-			case c.name == ours || ctx.Err() != nil:
-				return nil, fmt.Errorf("capture: %s, run %d: %w", c.name, run, err)
-			default:
-				fmt.Fprintf(b.progress, "  left out: %v\n", err)
-				failed[c.name] = true
-				out = append(out, leftOut{c.name, fmt.Sprintf("run %d: %s", run, firstLine(err))})
+		for _, rate := range rates {
+			for _, c := range allRecorders {
+				if failed[c.name] || c.program(b).path == "" {
+					continue
+				}
+				fmt.Fprintf(b.progress, "capture, %s: %s, run %d of %d\n", paceName(rate), c.name, run, b.runs)
+				r, err := b.attemptTorrent(ctx, p.Far, c, src, rate)
+				r.Run = run
+				switch {
+				case err == nil:
+					runs[rate] = append(runs[rate], r)
+				case c.name == ours || ctx.Err() != nil:
+					return nil, fmt.Errorf("capture: %s, run %d: %w", c.name, run, err)
+				default:
+					fmt.Fprintf(b.progress, "  left out: %v\n", err)
+					failed[c.name] = true
+					s.LeftOut = append(s.LeftOut, leftOut{c.name, fmt.Sprintf("run %d: %s", run, firstLine(err))})
+				}
 			}
 		}
 	}
-	return newTorrentSection(b.frames, runs, out), nil
+	s.torrentPace = newTorrentPace(rates[0], runs[rates[0]])
+	if len(rates) > 1 {
+		s.Fastest = new(newTorrentPace(rates[1], runs[rates[1]]))
+	}
+	s.judge()
+	return s, nil
 }
 
-// attemptTorrent has a recorder capture at the far end what the near end sends.
-func (b *bench) attemptTorrent(ctx context.Context, p *lab.Pair, c recorder) (torrentRun, error) {
+// attemptTorrent has a recorder capture what arrives at the far end, and before that
+// nothing.
+func (b *bench) attemptTorrent(ctx context.Context, far *lab.Namespace, c recorder, src source, rate int) (torrentRun, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*toolGrace+time.Duration(b.frames)*10*time.Microsecond)
 	defer cancel()
 	r := torrentRun{Tool: c.name}
 	path := filepath.Join(b.dir, "torrent")
 	defer os.Remove(path)
-	before, err := arrivals(p.Far)
+	rec, err := startRecorder(ctx, far, c.program(b), c.args(path))
+	if err == nil {
+		err = rec.stop()
+	}
 	if err != nil {
 		return r, err
 	}
-	rec, err := startRecorder(ctx, p.Far, c.program(b), c.args(path))
-	if err != nil {
+	r.Idle = rec.cpu()
+
+	if err := warm(path, b.frames); err != nil {
+		return r, err
+	}
+	if rec, err = startRecorder(ctx, far, c.program(b), c.args(path)); err != nil {
 		return r, err
 	}
 	defer rec.stop()
 	busy := readCPUTime()
-	if r.Sending, err = sendTorrent(ctx, p, b.frames); err != nil {
+	var first uint64
+	if first, r.Arrived, r.Sending, err = src.pour(ctx, b.frames, rate); err != nil {
 		return r, err
 	}
 	r.Busy = readCPUTime().busySince(busy)
@@ -157,70 +176,44 @@ func (b *bench) attemptTorrent(ctx context.Context, p *lab.Pair, c recorder) (to
 	if err := rec.stop(); err != nil {
 		return r, fmt.Errorf("%w: %s", err, bytes.TrimSpace(rec.stderr.Bytes()))
 	}
-	after, err := arrivals(p.Far)
-	if err != nil {
-		return r, err
-	}
-	r.Arrived = after - before
 	if r.counted, err = parseCounted(rec.stderr.Bytes()); err != nil {
 		return r, err
 	}
-	s := rec.cmd.ProcessState
-	if r.Captured > 0 {
-		r.CPUPerFrame = float64(s.UserTime()+s.SystemTime()) / float64(r.Captured)
+	// What counts is what is there.
+	file, err := os.Open(path)
+	if err != nil {
+		return r, err
+	}
+	defer file.Close()
+	if r.Filed, err = checkTorrent(file, first, r.Arrived, src.ordered()); err != nil {
+		return r, fmt.Errorf("what it has written: %w", err)
+	}
+	if r.Filed > 0 {
+		r.CPUPerFrame = float64(rec.cpu()) / float64(r.Filed)
 	}
 	return r, nil
 }
 
-// arrivals is how many frames the far end's driver has taken.
-func arrivals(n *lab.Namespace) (int, error) {
-	index, err := n.Index("eth0")
+// warm has memory at hand for the pages of a file of so many frames. A virtual machine
+// may give what is free back to its host within seconds (CONFIG_PAGE_REPORTING), and
+// whoever uses it first pays for having it again: up to three times of what is measured
+// here.
+func warm(path string, frames int) error {
+	file, err := os.Create(path)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	link, err := n.Handle().LinkByIndex(index)
-	if err != nil {
-		return 0, err
+	const room = torrentFrame + 64 // of a frame, and more
+	piece := make([]byte, 1<<20)
+	for left := frames * room; left > 0 && err == nil; left -= len(piece) {
+		_, err = file.Write(piece)
 	}
-	return int(link.Attrs().Statistics.RxPackets), nil
+	return errors.Join(err, file.Close(), os.Remove(path))
 }
 
-// sendTorrent sends frames from the near end, past the qdisc, and tells how long
-// that took.
-func sendTorrent(ctx context.Context, p *lab.Pair, count int) (took time.Duration, err error) {
-	one := make([]byte, torrentFrame)
-	copy(one, p.FarMAC)
-	copy(one[6:], p.NearMAC)
-	one[12], one[13] = torrentType>>8, torrentType&0xff
-	batch := make([][]byte, torrentBatch)
-	for i := range batch {
-		batch[i] = one
-	}
-	err = p.Near.Do(func() (err error) {
-		ifc, err := l2.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		l, err := l2.OpenLink(ifc, &l2.LinkConfig{NoStamps: true, Bypass: true})
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, l.Close()) }()
-		begun := time.Now()
-		for left := count; left > 0; {
-			if err := context.Cause(ctx); err != nil {
-				return err
-			}
-			n, err := l.SendBatch(batch[:min(left, len(batch))], 0)
-			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) {
-				return fmt.Errorf("send: %w", err)
-			}
-			left -= n
-		}
-		took = time.Since(begun)
-		return nil
-	})
-	return took, err
+// cpu is what the recorder took, user and system, once it is stopped.
+func (r *recording) cpu() time.Duration {
+	return r.cmd.ProcessState.UserTime() + r.cmd.ProcessState.SystemTime()
 }
 
 // settled waits until a file grows no more.
