@@ -132,7 +132,7 @@ func (c *ExchangeConfig) expect(ifc *l2.Interface) *bpf.ExpectConfig {
 		NoLink:      ifc.NoLink,
 		MAC:         c.MAC,
 		Promiscuous: c.Promiscuous,
-		MaxKeys:     bpf.MaxRequestKeys*(c.Window+batchLen) + forgetLen,
+		MaxKeys:     bpf.MaxRequestKeys * (c.Window + batchLen),
 	}
 	if e.MAC.IsZero() && ifc.Master != nil && !ifc.NoLink {
 		// What comes in by another member is for another station there.

@@ -33,9 +33,6 @@ type expecter interface {
 const (
 	// batchLen is how many requests leave before answers are looked at.
 	batchLen = 64
-	// forgetLen is how many keys wait to be forgotten by the kernel: what still
-	// passes for them is nobody's, and at the end they need not be.
-	forgetLen = 1024
 	// receiveMost is how many times frames are read before something else has its
 	// turn, in a flood of them.
 	receiveMost = 64
@@ -146,12 +143,12 @@ type exchange struct {
 	round   int // answers in this round
 	quiet   int // rounds in a row without
 
-	answerKeys          [bpf.MaxAnswerKeys]bpf.Key
-	expected, forgotten []bpf.Key
-	request, answer     frame.Ethernet
-	batch               []int32
-	batchFrames         [][]byte
-	side                sideline
+	answerKeys      [bpf.MaxAnswerKeys]bpf.Key
+	expected        []bpf.Key
+	request, answer frame.Ethernet
+	batch           []int32
+	batchFrames     [][]byte
+	side            sideline
 }
 
 // init makes an exchange ready whose exported parts are set.

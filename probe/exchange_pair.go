@@ -94,8 +94,10 @@ func (x *exchange) forget(i int32) {
 	for k, key := range f.keys[:f.nKeys] {
 		leave(x, x.keys, key, i*bpf.MaxRequestKeys+int32(k))
 	}
-	x.forgotten = append(x.forgotten, f.keys[:f.nKeys]...)
-	f.nKeys = 0
+	if f.nKeys > 0 {
+		_ = x.filter.Forget(f.keys[:f.nKeys])
+		f.nKeys = 0
+	}
 }
 
 // ownRule finds the Rule for a frame, which it decodes.

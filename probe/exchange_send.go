@@ -165,10 +165,6 @@ func (x *exchange) send(now instant) (at int64) {
 	if len(x.batch) == 0 {
 		return at
 	}
-	if len(x.forgotten) >= forgetLen {
-		_ = x.filter.Forget(x.forgotten)
-		x.forgotten = x.forgotten[:0]
-	}
 	if len(x.expected) > 0 {
 		// Known before the first leaves.
 		err := x.filter.Expect(x.expected)
