@@ -148,11 +148,11 @@ func (x *Exchanger) open(iface string) error {
 	if x.cfg.Bypass && has.departure == l2.StampSched {
 		has.departure, x.why = l2.StampUser, errBypassed
 	}
-	if x.filter, err = bpf.NewExpected(x.cfg.Filter, x.cfg.expect(x.ifc)); err != nil {
-		return err
-	}
-	if x.in, err = capture.OpenSocket(x.ifc, capture.SocketConfig{
-		Filter: x.filter, Hardware: has.hardware, MAC: x.cfg.MAC, Promiscuous: x.cfg.Promiscuous,
+	if err = x.openIn(x.ifc, capture.SocketConfig{
+		Hardware: has.hardware, MAC: x.cfg.MAC, Promiscuous: x.cfg.Promiscuous,
+	}, has.departure != l2.StampUser, func() (_ capture.Filter, err error) {
+		x.filter, err = bpf.NewExpected(x.cfg.Filter, x.cfg.expect(x.ifc))
+		return x.filter, err
 	}); err != nil {
 		return err
 	}
@@ -164,9 +164,6 @@ func (x *Exchanger) open(iface string) error {
 		return err
 	} else if why != nil {
 		x.why = why
-	}
-	if has.departure != l2.StampUser {
-		x.in.WarmUp() // so that request 1 is as true as request 100
 	}
 	if x.responders, err = openResponders(x.ifc, x.cfg.AnswerFor); err != nil {
 		return err
