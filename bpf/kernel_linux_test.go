@@ -11,6 +11,7 @@ import (
 
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
+	"github.com/l2ping/l2ping/internal/sock/classic"
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
@@ -430,7 +431,7 @@ func TestKernelFarJumps(t *testing.T) {
 	}
 	in, out := datagramPair(t)
 	if err := in.raw.Control(func(fd uintptr) {
-		if err := attachClassic(int(fd), raw); err != nil {
+		if err := classic.Attach(int(fd), raw); err != nil {
 			t.Fatal(err)
 		}
 	}); err != nil {

@@ -7,11 +7,12 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	cbpf "golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/internal/sock/classic"
 )
 
 // A choice is what a Filter and an Expected have in common: which of their programs
@@ -141,21 +142,11 @@ func attachEBPF(c syscall.Conn, program *ebpf.Program) error {
 
 // attachProgram gives a socket a classic program.
 func attachProgram(c syscall.Conn, insns []cbpf.RawInstruction) error {
-	if err := withSocket(c, func(fd int) error { return attachClassic(fd, insns) }); err != nil {
+	err := withSocket(c, func(fd int) error { return classic.Attach(fd, insns) })
+	if gone := (*goneError)(nil); errors.As(err, &gone) {
 		return fmt.Errorf("attaching classic BPF: %w", err)
 	}
-	return nil
-}
-
-func attachClassic(fd int, insns []cbpf.RawInstruction) error {
-	prog := make([]unix.SockFilter, len(insns))
-	for i, in := range insns {
-		prog[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-		Len:    uint16(len(prog)),
-		Filter: unsafe.SliceData(prog),
-	})
+	return err
 }
 
 // withSocket has f work on the descriptor of c. An error of c, and not of f, is a

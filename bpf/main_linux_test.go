@@ -13,6 +13,7 @@ import (
 
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
+	"github.com/l2ping/l2ping/internal/sock/classic"
 )
 
 func TestMain(m *testing.M) {
@@ -61,7 +62,7 @@ func packetSocket(t testing.TB, ns *lab.Namespace, protocol uint16) *socket {
 			return fmt.Errorf("packet socket: %w", err)
 		}
 		s = newSocket(t, fd)
-		if err := attachClassic(fd, DropAll()); err != nil {
+		if err := classic.Attach(fd, DropAll()); err != nil {
 			return fmt.Errorf("drop all: %w", err)
 		}
 		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {

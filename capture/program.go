@@ -3,10 +3,6 @@
 package capture
 
 import (
-	"fmt"
-	"os"
-	"unsafe"
-
 	cbpf "golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
@@ -43,23 +39,4 @@ func program(instructions []cbpf.RawInstruction, snapLen int, outgoing bool) []c
 		p = append(p, in)
 	}
 	return p
-}
-
-// attach gives a socket a filter, in place of the one that it has.
-func attach(fd int, instructions []cbpf.RawInstruction) error {
-	if len(instructions) > unix.BPF_MAXINSNS {
-		return fmt.Errorf("attaching classic BPF: %d instructions, the kernel takes %d", len(instructions), unix.BPF_MAXINSNS)
-	}
-	filter := make([]unix.SockFilter, len(instructions))
-	for i, in := range instructions {
-		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-		Len:    uint16(len(filter)),
-		Filter: unsafe.SliceData(filter),
-	})
-	if err != nil {
-		return fmt.Errorf("attaching classic BPF: %w", os.NewSyscallError("setsockopt", err))
-	}
-	return nil
 }

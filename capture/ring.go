@@ -16,6 +16,7 @@ import (
 
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/internal/sock"
+	"github.com/l2ping/l2ping/internal/sock/classic"
 	"github.com/l2ping/l2ping/internal/timestamping"
 	"github.com/l2ping/l2ping/l2"
 )
@@ -223,7 +224,7 @@ func (r *Ring) setUp(ifc *l2.Interface, c Config, share func(*Ring, Config) erro
 	if c.Filter != nil {
 		return c.Filter.Attach(r.conn)
 	}
-	return attach(fd, program(c.Instructions, c.SnapLen, c.Direction == DirectionOut))
+	return classic.Attach(fd, program(c.Instructions, c.SnapLen, c.Direction == DirectionOut))
 }
 
 func setOption(fd int, name string, level, option, value int) error {
@@ -441,7 +442,7 @@ func (r *Ring) Stop() error {
 	if r.conn == nil {
 		return r.wrap(os.ErrClosed)
 	}
-	if err := attach(r.conn.FD(), bpf.DropAll()); err != nil {
+	if err := classic.Attach(r.conn.FD(), bpf.DropAll()); err != nil {
 		return r.wrap(err)
 	}
 	r.stopped = true

@@ -246,8 +246,8 @@ func TestOpenRingErrors(t *testing.T) {
 		{Config{BufferBytes: -1}, "open ring on eth0: buffer size -1: not within 0 (for the default) to 1073741824"},
 		{Config{BlockBytes: 1 << 30}, "open ring on eth0: block size 1073741824: not within 0 (for the default) to 268435456"},
 		{Config{BlockTimeout: -1}, "open ring on eth0: block timeout -1ns: not within 0 (for the default) to 1m0s"},
-		{Config{Instructions: all[:1]}, "set up ring on eth0: attaching classic BPF: setsockopt: invalid argument"},
-		{Config{Instructions: make([]cbpf.RawInstruction, 4097)}, "set up ring on eth0: attaching classic BPF: 4097 instructions, the kernel takes 4096"},
+		{Config{Instructions: all[:1]}, "set up ring on eth0: attaching classic BPF: invalid argument"},
+		{Config{Instructions: make([]cbpf.RawInstruction, 4097)}, "set up ring on eth0: attaching classic BPF: 4097 instructions: not from 1 to 4096"},
 	} {
 		must(t, pair.Near.Do(func() error {
 			ifc, err := l2.InterfaceByName("eth0")

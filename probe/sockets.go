@@ -11,8 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/internal/sock"
 	"github.com/l2ping/l2ping/internal/sock/classic"
@@ -108,9 +107,6 @@ func (s *sockets) points(ifc *l2.Interface, want Timestamps, setHardware bool) (
 	return best, why, nil
 }
 
-// nothing is a filter that lets nothing pass.
-var nothing = classic.Filter{{Op: unix.BPF_RET | unix.BPF_K}}
-
 // openIn opens the way in, and has it stamp if it is to be warm, while its filter is
 // made: that takes the kernel some milliseconds, most of them for the verifier.
 func (s *sockets) openIn(ifc *l2.Interface, cfg capture.SocketConfig, warm bool, filter func() (capture.Filter, error)) error {
@@ -118,7 +114,7 @@ func (s *sockets) openIn(ifc *l2.Interface, cfg capture.SocketConfig, warm bool,
 	var making sync.WaitGroup
 	making.Go(func() { cfg.Filter, failed = filter() })
 	deaf := cfg
-	deaf.Filter = nothing
+	deaf.Filter = classic.Filter(bpf.DropAll())
 	var err error
 	if s.in, err = capture.OpenSocket(ifc, deaf); err == nil && warm {
 		s.in.WarmUp() // so that what is sent first is as true as what is sent last

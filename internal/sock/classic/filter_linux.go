@@ -2,7 +2,6 @@ package classic
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"unsafe"
 
@@ -18,6 +17,19 @@ type Filter []cbpf.RawInstruction
 // kept. Errors are those of c, and the errno of setsockopt(2): EINVAL is a program
 // that the kernel refuses.
 func (f Filter) Attach(c syscall.Conn) error {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("attaching classic BPF: %w", err)
+	}
+	var failed error
+	if err := rc.Control(func(fd uintptr) { failed = Attach(int(fd), f) }); err != nil {
+		return fmt.Errorf("attaching classic BPF: %w", err)
+	}
+	return failed
+}
+
+// Attach is Filter.Attach for a descriptor.
+func Attach(fd int, f Filter) error {
 	if len(f) == 0 || len(f) > maxInstructions {
 		return fmt.Errorf("attaching classic BPF: %d instructions: not from 1 to %d", len(f), maxInstructions)
 	}
@@ -25,21 +37,11 @@ func (f Filter) Attach(c syscall.Conn) error {
 	for i, in := range f {
 		program[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
-	rc, err := c.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("attaching classic BPF: %w", err)
-	}
-	var failed error
-	if err := rc.Control(func(fd uintptr) {
-		failed = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
-			Len:    uint16(len(program)),
-			Filter: unsafe.SliceData(program),
-		})
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{
+		Len:    uint16(len(program)),
+		Filter: unsafe.SliceData(program),
 	}); err != nil {
 		return fmt.Errorf("attaching classic BPF: %w", err)
-	}
-	if failed != nil {
-		return fmt.Errorf("attaching classic BPF: %w", os.NewSyscallError("setsockopt", failed))
 	}
 	return nil
 }
