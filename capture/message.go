@@ -3,7 +3,6 @@
 package capture
 
 import (
-	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -52,7 +51,7 @@ func (m *message) read(fd int, f *Frame) (ok bool, err error) {
 		switch errno {
 		case 0:
 			control := m.control[:min(int(m.header.Controllen), len(m.control))]
-			*f = newFrame(m.data[:min(int(n), len(m.data))], max(int(n), originalLength(control)), control)
+			*f = newFrame(m.data[:min(int(n), len(m.data))], int(n), control)
 			f.PacketType = packetType(m.address.Pkttype)
 			return true, nil
 		case unix.EINTR:
@@ -62,19 +61,4 @@ func (m *message) read(fd int, f *Frame) (ok bool, err error) {
 			return false, errno
 		}
 	}
-}
-
-// originalLength is how long a frame was before the filter cut it (packet(7),
-// PACKET_AUXDATA, tp_len), which MSG_TRUNC does not tell; 0 if that is not there.
-func originalLength(control []byte) int {
-	for len(control) >= unix.SizeofCmsghdr {
-		h, data, rest, err := unix.ParseOneSocketControlMessage(control)
-		if err != nil {
-			return 0
-		}
-		if control = rest; h.Level == unix.SOL_PACKET && h.Type == unix.PACKET_AUXDATA && len(data) >= 8 {
-			return int(binary.NativeEndian.Uint32(data[4:]))
-		}
-	}
-	return 0
 }

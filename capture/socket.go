@@ -277,7 +277,7 @@ func newFrame(data []byte, length int, control []byte) Frame {
 	timestamping.ParseArrival(control, &a)
 	return Frame{
 		Data:     data,
-		Length:   length,
+		Length:   max(length, a.Length),
 		Arrival:  a.Software,
 		Hardware: a.Hardware,
 		VLAN:     VLAN{Present: a.VLAN, Type: frame.EtherType(a.TPID), TCI: a.TCI},

@@ -20,6 +20,7 @@ import (
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
+	"github.com/l2ping/l2ping/internal/sock/classic"
 	"github.com/l2ping/l2ping/internal/timestamping"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
@@ -527,6 +528,24 @@ func TestReceiveCut(t *testing.T) {
 		far.send(sent)
 		_, got := l.until(uint16(i))
 		if got.Length != len(sent) || !bytes.Equal(got.Data, sent[:min(len(sent), 164)]) {
+			t.Errorf("%d bytes: length %d, % x", len(sent), got.Length, got.Data)
+		}
+	}
+}
+
+// So does one that the filter cuts.
+func TestReceiveCutByFilter(t *testing.T) {
+	const kept = 60
+	pair := silentPair(t)
+	l := open(t, pair, bpf.Classic, func(_ *l2.Interface, cfg *SocketConfig) {
+		cfg.Filter = classic.Filter{{Op: opReturn, K: kept}}
+	})
+	far := talk(t, pair.Far)
+	for i, dataLen := range []int{kept - 42, kept - 42 + 1, 500} {
+		sent := reply(t, pair, uint16(i), dataLen)
+		far.send(sent)
+		_, got := l.until(uint16(i))
+		if got.Length != len(sent) || !bytes.Equal(got.Data, sent[:kept]) {
 			t.Errorf("%d bytes: length %d, % x", len(sent), got.Length, got.Data)
 		}
 	}

@@ -57,6 +57,9 @@ type Arrival struct {
 	// Software and Hardware are stamps in nanoseconds: since the Unix epoch
 	// by CLOCK_REALTIME, and by the NIC's own clock. 0 is none.
 	Software, Hardware int64
+	// Length is how long the frame was before a filter cut it, which MSG_TRUNC
+	// does not tell (packet(7), PACKET_AUXDATA, tp_len); 0 if that is not there.
+	Length int
 	// VLAN tells whether the kernel took a tag off the frame; VID 0 is a
 	// priority tag. TCI and TPID are its fields.
 	VLAN      bool
@@ -150,6 +153,7 @@ func parseAuxdata(b []byte, a *Arrival) {
 		return
 	}
 	status := binary.NativeEndian.Uint32(b)
+	a.Length = int(binary.NativeEndian.Uint32(b[4:]))
 	if status&unix.TP_STATUS_VLAN_VALID == 0 {
 		return
 	}

@@ -81,13 +81,13 @@ func TestParseArrival(t *testing.T) {
 		control []byte
 		want    Arrival
 	}{
-		{"recorded", recordedArrival, Arrival{Software: second + 0x0789ec1d}},
-		{"recorded, VLAN 5", recordedVLAN, Arrival{Software: second + 0x0792d8b8, VLAN: true, TCI: 3<<13 | 5, TPID: 0x8100}},
-		{"recorded, priority tag", recordedPriorityTag, Arrival{Software: second + 0x07942000, VLAN: true, TCI: 5 << 13, TPID: 0x8100}},
-		{"recorded, 802.1ad", recordedServiceTag, Arrival{Software: second + 0x079583e1, VLAN: true, TCI: 7, TPID: 0x88a8}},
-		{"recorded, no stamp", recordedNoStamp, Arrival{}},
-		{"recorded, software and hardware", recordedBoth, Arrival{Software: igbSecond + 0x069dd9bc, Hardware: igbSecond + 0x06978854}},
-		{"recorded, hardware alone", recordedHardware, Arrival{Hardware: igbSecond + 0x06978854}},
+		{"recorded", recordedArrival, Arrival{Length: 60, Software: second + 0x0789ec1d}},
+		{"recorded, VLAN 5", recordedVLAN, Arrival{Length: 60, Software: second + 0x0792d8b8, VLAN: true, TCI: 3<<13 | 5, TPID: 0x8100}},
+		{"recorded, priority tag", recordedPriorityTag, Arrival{Length: 60, Software: second + 0x07942000, VLAN: true, TCI: 5 << 13, TPID: 0x8100}},
+		{"recorded, 802.1ad", recordedServiceTag, Arrival{Length: 60, Software: second + 0x079583e1, VLAN: true, TCI: 7, TPID: 0x88a8}},
+		{"recorded, no stamp", recordedNoStamp, Arrival{Length: 60}},
+		{"recorded, software and hardware", recordedBoth, Arrival{Length: 60, Software: igbSecond + 0x069dd9bc, Hardware: igbSecond + 0x06978854}},
+		{"recorded, hardware alone", recordedHardware, Arrival{Length: 60, Hardware: igbSecond + 0x06978854}},
 		{"recorded, cut in the stamps", recordedCut, Arrival{}},
 		{"nothing", nil, Arrival{}},
 		{"a zero stamp", timestampingMessage(stamps(0, 0, 0, 0, 0, 0)), Arrival{}},
