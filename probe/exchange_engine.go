@@ -32,7 +32,7 @@ type expecter interface {
 
 const (
 	// batchLen is how many requests leave before answers are looked at.
-	batchLen = 64
+	batchLen = 128
 	// receiveMost is how many times frames are read before something else has its
 	// turn, in a flood of them.
 	receiveMost = 64
@@ -231,7 +231,7 @@ func (x *exchange) step() (wait time.Duration, done bool) {
 	switch {
 	case x.isOver():
 		return 0, true
-	case more, x.roundIsOver():
+	case more, at == 0, x.roundIsOver():
 		return 0, false
 	case x.side.busy():
 		x.land() // which wakes nobody

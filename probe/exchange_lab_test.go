@@ -348,7 +348,7 @@ func TestAnswerErrors(t *testing.T) {
 		{&AnswerConfig{Match: new(bpf.Filter), Instructions: ret}, "only one of them"},
 		{&AnswerConfig{Match: new(bpf.Filter), Filter: bpf.Classic}, "classic filter: it is for EtherTypes"},
 		{&AnswerConfig{Instructions: ret, Filter: bpf.EBPF}, "ebpf filter: it is for EtherTypes"},
-		{&AnswerConfig{Instructions: []cbpf.RawInstruction{{Op: 0xff}}}, "attaching classic BPF: setsockopt: invalid argument"},
+		{&AnswerConfig{Instructions: []cbpf.RawInstruction{{Op: 0xff}}}, "attaching classic BPF: invalid argument"},
 	} {
 		if err := in(t.Context(), "eth0", tt.cfg, nothing, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %q", tt.cfg, err, tt.want)
