@@ -190,6 +190,18 @@ type Config struct {
 	Spin bool
 	// Sent asks for an event for each probe sent.
 	Sent bool
+	// Evidence has the events carry the frames that they tell of: a reply, an ICMP
+	// error, a neighbor's answer as it came, and an event of its own, Departed,
+	// each probe as it left. That is told when the probe's departure stamps are
+	// there, which is with its first answer, ahead of that, or with its loss, at
+	// the end of the run at the latest; for what has left of a probe that could
+	// not leave as a whole, at once.
+	//
+	// Where what waits to be read takes more than MaxEvidence, events come without
+	// their frames (Statistics.EvidenceDropped). The requests for next hops and
+	// their answers are not told of, nor those for a Source that the Pinger answers
+	// for.
+	Evidence bool
 }
 
 // setDefaults fills in what was left out and checks the rest.

@@ -62,11 +62,12 @@ type engine struct {
 	byAddress map[netip.Addr]*target // nil with one target
 	match     bpf.Match
 	count     uint64
-	enough    int    // end when so many targets have answered; 0 is not so
-	timeout   int64  // nanoseconds, as all times here
-	deadline  int64  // by the run's clock; 0 is none
-	points    points // which stamps are to be had
-	sentToo   bool   // yield Sent events
+	enough    int       // end when so many targets have answered; 0 is not so
+	timeout   int64     // nanoseconds, as all times here
+	deadline  int64     // by the run's clock; 0 is none
+	points    points    // which stamps are to be had
+	sentToo   bool      // yield Sent events
+	recorder  *recorder // of the frames that events carry; nil if they carry none
 
 	stopped atomic.Bool
 	asked   chan func() // to be done by the engine's goroutine
@@ -115,6 +116,9 @@ func (e *engine) init() {
 	for _, t := range e.targets {
 		t.prepare(e.timeout, e.memory())
 		outstanding += int64(len(t.table.entries)) / 2
+		if e.recorder != nil {
+			t.kept = make([]*Evidence, len(t.table.entries))
+		}
 	}
 	e.station = newStation[arrival, *arrival, *target](outstanding)
 	e.asked = make(chan func(), 16)
@@ -186,6 +190,7 @@ func (e *engine) current() Statistics {
 	}
 	s.Targets, s.Answered = len(e.targets), e.answered
 	s.EventsDropped = e.events.drops()
+	s.EvidenceDropped = e.recorder.drops()
 	s.Rejected = e.rejected
 	s.RejectedInKernel = e.kernel.rejected
 	s.KernelDrops = e.kernel.drops
@@ -270,6 +275,7 @@ func (e *engine) step() (wait time.Duration, done bool) {
 		// What has been counted is told, whichever stamps it lacks.
 		e.settle(instant{mono: math.MaxInt64}, e.points, e)
 		e.beginAll(now)
+		e.tellRest()
 		return 0, true
 	}
 	left := burst
@@ -545,6 +551,7 @@ func (e *engine) sendOne(t *target, now instant, due int64) bool {
 	if old := t.holder(n); old != nil {
 		e.lose(t, old, now)
 	}
+	e.tellEarlier(t, n)
 	*p = entry{n: n, due: due, departure: departure{sent: now}}
 	err := e.transmit(t, p)
 	if err != nil && e.full(err, now.mono, e.timeout, t.schedule.backOff()) {
@@ -566,7 +573,7 @@ func (e *engine) sendOne(t *target, now instant, due int64) bool {
 	}
 	if err != nil {
 		p.fate = fateFailed
-		e.fail(t, p, now, Failure{Local: err})
+		e.fail(t, p, now, Failure{Local: err}, nil)
 	}
 	return true
 }
@@ -597,18 +604,27 @@ func (e *engine) transmit(t *target, p *entry) error {
 		p.checksum = t.echo.Checksum()
 	}
 	last := e.outbox.last
+	frames := e.recorder.take()
 	p.sent = e.now()
+	at := p.sent.wall
 	for i, f := range t.request.Fragments() {
 		n := p.n
 		if i > 0 {
 			n = 0 // the first fragment's departure is the probe's
+			if frames != nil {
+				at = e.now().wall
+			}
 		}
 		if err := e.station.send(e.wire, f, t, n); err != nil {
 			e.outbox.forget(last)
+			e.keep(t, p, frames)
+			e.tellDeparture(t, p) // what has left
 			return t.sendError(err)
 		}
+		frames = e.recorder.sent(frames, f, at)
 	}
 	p.left = true
+	e.keep(t, p, frames)
 	if e.neighbor != nil {
 		e.hasAsked(t, p)
 	}
@@ -712,8 +728,9 @@ func (e *engine) lose(t *target, p *entry, now instant) {
 	e.events.push(&event)
 }
 
-// fail yields an error and counts it, unless it is a notice.
-func (e *engine) fail(t *target, p *entry, now instant, f Failure) {
+// fail yields an error with its frames, if it came in any, and counts it, unless it
+// is a notice.
+func (e *engine) fail(t *target, p *entry, now instant, f Failure, frames *Evidence) {
 	switch {
 	case f.Notice:
 	case f.Late:
@@ -723,5 +740,5 @@ func (e *engine) fail(t *target, p *entry, now instant, f Failure) {
 	}
 	event := t.event(Failed, now.wall)
 	event.Seq, event.Failure = p.n, f
-	e.events.push(&event)
+	e.push(&event, frames)
 }

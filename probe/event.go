@@ -29,13 +29,14 @@ const (
 	Summary                    // the run is over; see Statistics
 	Conflicted                 // several hosts have answered for one address; see Conflict
 	Changed                    // a target's probes go another way from here on; see Change
+	Departed                   // the frames of a probe, once its stamps are there; see Config.Evidence
 )
 
 // An Event is something that happened to a run or to one of its probes.
 type Event struct {
 	Kind Kind
 	// Time is the wall-clock time: of a reply its arrival stamp where it has
-	// one.
+	// one, of a departure that of its first frame.
 	Time time.Time
 	// Address is the target's; none in a Summary over all targets.
 	Address netip.Addr
@@ -53,6 +54,11 @@ type Event struct {
 	Statistics *Statistics // Kind Summary
 	Change     *Change     // Kind Changed
 	Conflict   *Conflict   // Kind Conflicted
+
+	// Evidence is the frames, of the Kinds Departed and Replied and of an ICMP error;
+	// nil without Config.Evidence, or where there was no room. Each frame is in
+	// one event.
+	Evidence *Evidence
 }
 
 // Started tells what the run's probes are made of.

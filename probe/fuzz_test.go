@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the seeds of the fuzz target anew
 // busy is an engine with probes in every state: 1 lost, 2 answered, 3 failed,
 // 4 late, 5 lost after a corrupted reply, 6 to 10 out.
 func busy(t testing.TB) *still {
-	w := newStill(t, settings{timeout: 5 * time.Second})
+	w := newStill(t, settings{timeout: 5 * time.Second, evidence: true})
 	tick := func(d time.Duration, frames ...[]byte) {
 		w.pass(d)
 		for _, b := range frames {

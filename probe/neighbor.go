@@ -452,7 +452,7 @@ func (e *engine) pairNeighbor(f *capture.Frame, got instant) bool {
 	if answer.first && answer.Request {
 		t.stats.RequestReplies++
 	}
-	e.hold(&a, p)
+	e.hold(&a, p, f)
 	return true
 }
 

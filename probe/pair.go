@@ -17,6 +17,7 @@ func (e *engine) pair(f *capture.Frame, got instant) {
 	if !e.pairs(f, got) {
 		e.rejected++
 	}
+	e.recorder.paired()
 }
 
 func (e *engine) pairs(f *capture.Frame, got instant) bool {
@@ -44,6 +45,7 @@ func (e *engine) pairs(f *capture.Frame, got instant) bool {
 	}
 	if e.fragments != nil && (ip.MoreFragments || ip.Offset > 0) {
 		whole, done := e.fragments.Add(&ip, got.mono)
+		e.recorder.came(&ip, f, got, whole)
 		if !done {
 			return true
 		}
@@ -56,7 +58,7 @@ func (e *engine) pairs(f *capture.Frame, got instant) bool {
 		t := e.from(ip.Src)
 		return t != nil && t.source == ip.Dst && e.pairReply(t, f, got, &eth, &ip, &icmp)
 	}
-	return icmp.ChecksumOK && e.pairError(got, &ip, &icmp)
+	return icmp.ChecksumOK && e.pairError(f, got, &ip, &icmp)
 }
 
 // decodeICMP reads the ICMP message of either version that a packet carries.
@@ -132,7 +134,7 @@ func (e *engine) pairReply(t *target, f *capture.Frame, got instant, eth *frame.
 			Data:   append([]byte(nil), icmp.Body...),
 		}
 	}
-	e.hold(&a, p)
+	e.hold(&a, p, f)
 	return true
 }
 
@@ -150,9 +152,10 @@ func vlans(f *capture.Frame, eth *frame.Ethernet) VLANs {
 }
 
 // hold keeps a reply until its probe's stamps are there.
-func (e *engine) hold(a *arrival, p *entry) {
+func (e *engine) hold(a *arrival, p *entry, f *capture.Frame) {
 	a.until = e.patience(a.got)
 	t := a.target
+	a.frames = e.recorder.answer(f, a.got, t.path.Interface)
 	if a.reply.Corrupted {
 		t.stats.Corrupted++
 	} else {
@@ -223,7 +226,7 @@ func (e *engine) elapsed(p *entry, a *arrival) int64 {
 // filter has seen to the id and the type; the quoted destination has to be a
 // target's, the sequence number one that is out, and the checksum, which covers
 // the cookie, that probe's.
-func (e *engine) pairError(got instant, ip *frame.IP, icmp *frame.ICMP) bool {
+func (e *engine) pairError(f *capture.Frame, got instant, ip *frame.IP, icmp *frame.ICMP) bool {
 	var quotedIP frame.IP
 	var quoted frame.ICMP
 	if quotedIP.DecodeQuoted(icmp.Body) != nil || decodeICMP(&quoted, &quotedIP) != nil {
@@ -237,36 +240,36 @@ func (e *engine) pairError(got instant, ip *frame.IP, icmp *frame.ICMP) bool {
 	if p == nil || quoted.Checksum != p.checksum {
 		return false
 	}
-	f := Failure{From: ip.Src, Type: icmp.Type, Code: icmp.Code}
+	failure := Failure{From: ip.Src, Type: icmp.Type, Code: icmp.Code}
 	switch {
 	case tellsMTU(icmp):
-		f.MTU = icmp.MTU()
+		failure.MTU = icmp.MTU()
 	case icmp.V6 && icmp.Type == frame.ICMPv6ParameterProblem, !icmp.V6 && icmp.Type == frame.ICMPParameterProblem:
-		f.Pointer = icmp.Pointer()
+		failure.Pointer = icmp.Pointer()
 	case !icmp.V6 && icmp.Type == frame.ICMPRedirect:
-		f.Gateway, f.Notice = icmp.Gateway(), true
+		failure.Gateway, failure.Notice = icmp.Gateway(), true
 	}
 	switch {
-	case f.Notice:
+	case failure.Notice:
 	case p.fate == fatePending:
 		p.fate = fateFailed
 	case p.fate == fateLost:
-		p.fate, f.Late = fateFailed, true
+		p.fate, failure.Late = fateFailed, true
 	default:
 		return false
 	}
-	if !f.Notice {
+	if !failure.Notice {
 		e.acknowledge(t, p, got)
 	}
 	// Replies that came before it are told before it.
 	e.readStamps(e.wire, e.points)
 	e.settle(got, e.points, e)
-	if !f.Notice {
+	if !failure.Notice {
 		e.departed(t, p, got)
 	}
-	e.fail(t, p, got, f)
-	if f.MTU != 0 && e.narrow != nil {
-		if c := e.narrow(t, f.MTU); c != nil {
+	e.fail(t, p, got, failure, e.recorder.answer(f, got, t.path.Interface))
+	if failure.MTU != 0 && e.narrow != nil {
+		if c := e.narrow(t, failure.MTU); c != nil {
 			t.next.Store(c)
 		}
 	}

@@ -55,8 +55,10 @@ type Pinger struct {
 	ifc       *l2.Interface
 	started   Started // what is common to all targets
 	neighbors *arp.Table
-	// responders answer for the sources that the host does not answer for.
+	// responders answer for the sources that the host does not answer for, home is
+	// where another would have to be opened.
 	responders map[netip.Addr]*arp.Responder
+	home       home
 	filter     *bpf.Filter
 	others     []*capture.Socket // that hear what comes in by other members of a bridge, bond or VRF
 	engine     *engine
@@ -94,6 +96,11 @@ func (p *Pinger) open() error {
 	if p.routing, err = l2.OpenRouting(); err != nil {
 		return err
 	}
+	if p.cfg.Source.IsValid() || p.cfg.inVLAN() {
+		if p.home, err = openHome(); err != nil {
+			return err
+		}
+	}
 	ways, err := p.findWays()
 	if err != nil {
 		return err
@@ -117,11 +124,11 @@ func (p *Pinger) open() error {
 	}
 	p.started.TimestampsWhy = why
 	match := p.cfg.match(ways.paths, p.secret)
-	if p.filter, err = bpf.NewFilter(match, p.cfg.Filter); err != nil {
-		return err
-	}
-	if p.in, err = capture.OpenSocket(p.ifc, capture.SocketConfig{
-		Filter: p.filter, Hardware: points.hardware, MAC: p.cfg.SrcMAC, Groups: p.cfg.groups(),
+	if err = p.openIn(p.ifc, capture.SocketConfig{
+		Hardware: points.hardware, MAC: p.cfg.SrcMAC, Groups: p.cfg.groups(),
+	}, points.departure != l2.StampUser, func() (_ capture.Filter, err error) {
+		p.filter, err = bpf.NewFilter(match, p.cfg.Filter)
+		return p.filter, err
 	}); err != nil {
 		return err
 	}
@@ -129,9 +136,6 @@ func (p *Pinger) open() error {
 		return err
 	} else if why != nil {
 		p.started.TimestampsWhy = why
-	}
-	if points.departure != l2.StampUser {
-		p.in.WarmUp() // so that probe 1 is as true as probe 100
 	}
 	if err := p.hearOthers(); err != nil {
 		return err
@@ -160,6 +164,9 @@ func (p *Pinger) open() error {
 		points:   points,
 		sentToo:  p.cfg.Sent,
 	}
+	if p.cfg.Evidence {
+		p.engine.recorder = newRecorder(MaxEvidence)
+	}
 	if p.cfg.PMTU == PMTUWant && p.cfg.Neighbor == nil {
 		p.engine.narrow = p.narrow
 	}
@@ -168,7 +175,7 @@ func (p *Pinger) open() error {
 	}
 	p.engine.neighbor = p.cfg.Neighbor
 	if match.Fragments {
-		p.engine.fragments = frame.NewReassembler(frame.ReassemblerConfig{})
+		p.engine.fragments = frame.NewReassembler(frame.ReassemblerConfig{Datagrams: fragmentedAnswers, Age: fragmentsAge})
 	}
 	p.engine.init()
 	return nil
@@ -387,10 +394,13 @@ func (p *Pinger) answerFor(path *l2.Path) error {
 	if p.responders[path.Source] != nil {
 		return nil
 	}
-	r, err := arp.OpenResponder(p.ifc, arp.ResponderConfig{
-		Source: path.Source, VLANs: p.cfg.VLANs, MAC: p.cfg.srcMAC(path),
-	})
-	if err != nil {
+	var r *arp.Responder
+	if err := p.home.do(func() (err error) {
+		r, err = arp.OpenResponder(p.ifc, arp.ResponderConfig{
+			Source: path.Source, VLANs: p.cfg.VLANs, MAC: p.cfg.srcMAC(path),
+		})
+		return err
+	}); err != nil {
 		return err
 	}
 	if p.responders == nil {
@@ -438,6 +448,7 @@ func (p *Pinger) run(ctx context.Context, yield func(Event) bool) error {
 			if !yield(buf[i]) {
 				return errLeft
 			}
+			e.recorder.release(buf[i].Evidence)
 		}
 	}
 	if err := finish(); err != nil {
@@ -493,6 +504,9 @@ func (p *Pinger) Close() error {
 		}
 		if p.routing != nil {
 			others = append(others, p.routing)
+		}
+		if p.home.file != nil {
+			others = append(others, p.home.file)
 		}
 		p.closed = p.sockets.close(others...)
 		if p.filter != nil {

@@ -26,8 +26,8 @@ func newRing(size, targets int) *ring {
 	return &ring{bounded[Event]{events: make([]Event, size+targets), least: targets, ready: make(chan struct{}, 1)}}
 }
 
-// push adds an event.
-func (r *ring) push(e *Event) { r.put(e, e.Kind == Start) }
+// push adds an event. It is false if it was dropped.
+func (r *ring) push(e *Event) bool { return r.put(e, e.Kind == Start) }
 
 // put adds something, in a reserved place or not. It is false if it was dropped.
 func (r *bounded[T]) put(e *T, reserved bool) bool {

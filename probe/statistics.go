@@ -79,6 +79,9 @@ type Statistics struct {
 	// for, EventsDropped events that their reader was too slow for. Neither
 	// kind of event is missing from the other counts.
 	KernelDrops, EventsDropped uint64
+	// EvidenceDropped counts events that had no room for their frames; those of
+	// EventsDropped are not among them.
+	EvidenceDropped uint64
 
 	coarse bool
 }

@@ -46,7 +46,10 @@ func newTable(outstanding, least int64) table {
 }
 
 // slot is where probe n is, or will be.
-func (t table) slot(n uint64) *entry { return &t.entries[n&uint64(len(t.entries)-1)] }
+func (t table) slot(n uint64) *entry { return &t.entries[t.place(n)] }
+
+// place is the number of probe n's slot.
+func (t table) place(n uint64) uint64 { return n & uint64(len(t.entries)-1) }
 
 // get returns the entry of probe n, nil if it is not remembered.
 func (t table) get(n uint64) *entry {

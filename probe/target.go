@@ -68,12 +68,13 @@ type target struct {
 	begun   bool  // the search for the next hop, if there was one, is over
 	holding int   // replies that wait for stamps
 
-	first   int64   // when the first probe was sent
-	oldest  uint64  // no probe before this one is pending
-	highest uint64  // the highest probe that was answered in time
-	acked   uint64  // the highest probe that an answer of any kind came for
-	losses  int     // in a row
-	claims  []claim // of those who have answered for it
+	first   int64       // when the first probe was sent
+	oldest  uint64      // no probe before this one is pending
+	highest uint64      // the highest probe that was answered in time
+	acked   uint64      // the highest probe that an answer of any kind came for
+	losses  int         // in a row
+	claims  []claim     // of those who have answered for it
+	kept    []*Evidence // by place in the table, what waits for its stamps; nil without a recorder
 	mac     frame.MAC
 }
 

@@ -87,6 +87,7 @@ type arrival struct {
 	target *target
 	n      uint64
 	reply  Reply
+	frames *Evidence
 }
 
 // lacksStamp tells whether an answer's request, if it is remembered, has yet to get
@@ -218,7 +219,7 @@ func (e *engine) replied(p *entry, a *arrival) {
 	}
 	event := a.target.event(Replied, a.at())
 	event.Seq, event.Reply = a.n, *r
-	e.events.push(&event)
+	e.push(&event, a.frames)
 }
 
 // departed counts how late a probe has left after it was due, and whether its
@@ -228,6 +229,7 @@ func (e *engine) departed(t *target, p *entry, now instant) {
 		return
 	}
 	p.judged = true
+	e.tellDeparture(t, p)
 	late := p.sent.mono - p.due
 	if e.points.departure != l2.StampUser {
 		stamp := p.softwareStamp(e.points.departure)

@@ -41,7 +41,7 @@ type settings struct {
 	hardware                    bool
 	flood, adaptive             bool
 	preload                     int
-	sent                        bool
+	sent, evidence              bool
 	ring                        int
 }
 
@@ -83,6 +83,9 @@ func newEngine(t testing.TB, s settings, w interface {
 		},
 		timeout: int64(cfg.Timeout), deadline: int64(s.deadline),
 		points: points{departure: s.departure, hardware: s.hardware}, sentToo: s.sent,
+	}
+	if s.evidence {
+		e.recorder = newRecorder(MaxEvidence)
 	}
 	e.init()
 	return e, tgt

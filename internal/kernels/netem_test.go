@@ -75,6 +75,7 @@ func TestNetemDelay(t *testing.T) {
 	for _, far := range []bool{true, false} {
 		name := map[bool]string{true: "replies", false: "probes"}[far]
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits, most of the time
 			p := netem(t, far, lab.Netem{Delay: delay})
 			replies, s := ping(t, p, probe.Config{Count: count, Interval: 10 * time.Millisecond, Timeout: 5 * time.Second})
 			if len(replies) != count || s.Lost != 0 {
@@ -101,6 +102,7 @@ func TestNetemLoss(t *testing.T) {
 	for _, far := range []bool{true, false} {
 		name := map[bool]string{true: "replies", false: "probes"}[far]
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits, most of the time
 			p := netem(t, far, lab.Netem{Loss: 20})
 			replies, s := ping(t, p, probe.Config{Count: count, Interval: 2 * time.Millisecond, Timeout: 3 * time.Second})
 			if lost := s.Lost - s.Late; lost < 50 || lost > 158 {

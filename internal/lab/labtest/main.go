@@ -6,29 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/l2ping/l2ping/internal/lab"
 )
-
-// inUserns marks the process that MainNetns started, so that it does not
-// start another.
-const inUserns = "L2PING_LAB_USERNS"
 
 // leakGrace is how long what was closed may take to be gone, on however slow a
 // machine: a goroutine that was told to end is seen until it was scheduled.
 var leakGrace = 30 * time.Second
 
 // Main is the TestMain of a package that needs no namespaces: it runs the tests
-// and exits, with status 1 if they passed but left a goroutine or a file
-// descriptor behind. Fuzzing is not checked, for its engine leaves some.
+// behind a Guard and exits, with status 1 if they passed but left a goroutine or a
+// file descriptor behind. Fuzzing is not checked, for its engine leaves some.
 func Main(m *testing.M) {
+	Guard()
 	os.Exit(run(m.Run, os.Stderr))
 }
 
@@ -38,9 +32,10 @@ func Main(m *testing.M) {
 // its own, where it may. If the system forbids that too, the tests run here,
 // and those that need the lab skip.
 func MainNetns(m *testing.M) {
+	Guard()
 	if os.Getenv(inUserns) == "" && netnsError() != nil {
 		if code, err := runInUserns(); err == nil {
-			os.Exit(code)
+			exitAs(code)
 		}
 	}
 	Main(m)
@@ -60,31 +55,6 @@ func Child(variable string, child func(name string) error) {
 		os.Exit(1)
 	}
 	os.Exit(0)
-}
-
-// runInUserns runs this test binary again in a user namespace, with the same
-// arguments and files. An error says that it did not start.
-func runInUserns() (int, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return 0, err
-	}
-	cmd := exec.Command(exe, os.Args[1:]...)
-	cmd.Env = append(os.Environ(), inUserns+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	lab.EnterUserNamespace(cmd)
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	err = cmd.Wait()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		return 0, err
-	}
-	if code := cmd.ProcessState.ExitCode(); code >= 0 {
-		return code, nil
-	}
-	fmt.Fprintln(os.Stderr, "labtest:", err) // ended by a signal
-	return 1, nil
 }
 
 // run runs the tests and works out the exit status.

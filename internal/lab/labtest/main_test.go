@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 			code = 77
 		}
 		os.Exit(code)
+	case "where", "wait":
+		behindGuard(what)
 	case "keep":
 		Child(childVar, func(string) error { return tellCapabilities(KeepCapabilities("CAP_NET_RAW")) })
 	case "drop":
