@@ -338,6 +338,7 @@ func Exchange(ctx context.Context, iface string, frames [][]byte, cfg *ExchangeC
 	x.ran.Store(true)
 	defer func() { err = errors.Join(err, x.Close()) }()
 	told := make([]bool, len(frames))
+	answered = make([]Exchanged, 0, min(len(frames), x.cfg.Window))
 	err = x.run(ctx, Frames(frames...), func(e *Exchanged) bool {
 		told[e.Request.Seq-1] = true
 		if e.Answered {

@@ -38,25 +38,36 @@ func Append[T encoding.BinaryAppender](seq iter.Seq[T]) iter.Seq2[[]byte, error]
 	}
 }
 
+// Of buffers: how long one is as a rule, and how many are allocated at once.
+const (
+	bufferLen = 128
+	slabLen   = 32
+)
+
 // buffers are those of frames, to be used again.
 type buffers struct {
 	mu   sync.Mutex
 	free [][]byte
+	slab []byte // those that have not been used yet
 }
 
 // copy returns a copy of b in a buffer.
 func (p *buffers) copy(b []byte) []byte {
+	return append(p.get(), b...)
+}
+
+func (p *buffers) get() (buf []byte) { // never nil, which is no frame
 	p.mu.Lock()
-	var buf []byte
+	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {
-		buf = p.free[n-1]
-		p.free = p.free[:n-1]
+		buf, p.free = p.free[n-1], p.free[:n-1]
+		return buf[:0]
 	}
-	p.mu.Unlock()
-	if buf == nil { // and nil is no frame
-		buf = make([]byte, 0, max(len(b), 128))
+	if len(p.slab) == 0 {
+		p.slab = make([]byte, slabLen*bufferLen)
 	}
-	return append(buf[:0], b...)
+	buf, p.slab = p.slab[:0:bufferLen], p.slab[bufferLen:]
+	return buf
 }
 
 // put gives a buffer back, or nil.
