@@ -100,7 +100,7 @@ func respond(ctx context.Context, iface string, cfg *AnswerConfig, answer func([
 
 func (a *responding) open(iface string, cfg *AnswerConfig) error {
 	if err := cfg.validate(); err != nil {
-		return fmt.Errorf("respond on %s: %w", iface, err)
+		return fmt.Errorf("answer on %s: %w", iface, err)
 	}
 	ifc, err := l2.InterfaceByName(iface)
 	if err != nil {
@@ -224,7 +224,7 @@ func (a *responding) turn() (wait time.Duration, done bool) {
 	return 0, true
 }
 
-func (a *responding) fail(err error) { a.failed = fmt.Errorf("respond on %s: %w", a.name, err) }
+func (a *responding) fail(err error) { a.failed = fmt.Errorf("answer on %s: %w", a.name, err) }
 
 // send sends the answer to a frame, if there is one. It is false if that was the
 // last.

@@ -1,7 +1,7 @@
 // Package probe sends probes and pairs what comes back: schedule, outstanding
 // probes, their states, the budget of their time, and statistics.
 //
-// A Pinger sends ICMP echo requests to one host by one interface. It works in
+// A Pinger sends ICMP echo requests to one host or many, by one interface. It works in
 // the network namespace of the thread that called New, needs CAP_NET_RAW, and
 // CAP_BPF besides for the eBPF filter; without that it takes the classic one. A
 // probe's RTT is the time between two stamps of the kernel, at the driver on the

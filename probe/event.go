@@ -5,6 +5,7 @@ package probe
 import (
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/l2ping/l2ping/arp"
@@ -200,6 +201,20 @@ type Budget struct {
 	// to the driver, both together: the time between the driver's stamps less
 	// that between the NIC's, each by one clock. Unknown otherwise.
 	NIC time.Duration
+}
+
+// String returns the parts that were measured, such as "send 6.1µs wire 10.6µs".
+func (b Budget) String() string {
+	var parts []string
+	for _, p := range []struct {
+		name string
+		time time.Duration
+	}{{"send", b.Send}, {"queue", b.Queue}, {"wire", b.Wire}, {"nic", b.NIC}, {"receive", b.Receive}} {
+		if p.time != Unknown {
+			parts = append(parts, p.name+" "+p.time.String())
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 // Reasons why a probe could not leave. The errors of an interface (l2.ErrDown,

@@ -181,7 +181,7 @@ func (x *Exchanger) open(iface string) error {
 	}
 	base := time.Now()
 	x.exchange = newExchange(&x.cfg, &exchange{
-		wire: &x.sockets, link: x.watch, filter: x.filter, now: func() instant { return readClocks(base) },
+		wire: x.sockets.wire(), link: x.watch, filter: x.filter, now: func() instant { return readClocks(base) },
 		name: x.ifc.Name, points: has, noLink: x.ifc.NoLink, program: program, ifc: x.ifc, others: ears,
 	}, x.loop.Wake)
 	if x.cfg.Interval == 0 && runtime.GOMAXPROCS(0) > 1 && !x.out.CountsIDs() {

@@ -342,7 +342,7 @@ func TestAnswerErrors(t *testing.T) {
 		cfg  *AnswerConfig
 		want string
 	}{
-		{nil, "respond on eth0: neither EtherTypes nor a Match nor Instructions say"},
+		{nil, "answer on eth0: neither EtherTypes nor a Match nor Instructions say"},
 		{&AnswerConfig{MAC: nearMAC}, "neither EtherTypes"},
 		{&AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}, Instructions: ret}, "only one of them"},
 		{&AnswerConfig{Match: new(bpf.Filter), Instructions: ret}, "only one of them"},

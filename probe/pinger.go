@@ -151,7 +151,7 @@ func (p *Pinger) open() error {
 	p.spin = p.cfg.Spin
 	base := time.Now()
 	p.engine = &engine{
-		wire:     &p.sockets,
+		wire:     p.sockets.wire(),
 		link:     p.watch,
 		now:      func() instant { return readClocks(base) },
 		events:   newRing(ringSize, len(targets)),

@@ -31,22 +31,30 @@ type sockets struct {
 	watched bool // the error queue ends a wait
 }
 
-// Send, SendBatch, ReadStamps and Receive are those of the sockets.
-func (s *sockets) Send(b []byte, id uint32) error { return s.out.Send(b, id) }
+// A socketWire is the wire that sockets are: its methods are not those of what has
+// them embedded.
+type socketWire sockets
 
-func (s *sockets) SendBatch(frames [][]byte, firstID uint32) (int, error) {
+func (s *sockets) wire() *socketWire { return (*socketWire)(s) }
+
+// Send, SendBatch, ReadStamps and Receive are those of the sockets.
+func (s *socketWire) Send(b []byte, id uint32) error { return s.out.Send(b, id) }
+
+func (s *socketWire) SendBatch(frames [][]byte, firstID uint32) (int, error) {
 	return s.out.SendBatch(frames, firstID)
 }
 
 // Mute spares the wake-ups of frames that come while others are sent.
-func (s *sockets) Mute() { s.loop.Mute() }
+func (s *socketWire) Mute() { s.loop.Mute() }
 
-func (s *sockets) ReadStamps(stamps []l2.Stamp) (int, bool, error) { return s.out.ReadStamps(stamps) }
+func (s *socketWire) ReadStamps(stamps []l2.Stamp) (int, bool, error) {
+	return s.out.ReadStamps(stamps)
+}
 
-func (s *sockets) Receive(frames []capture.Frame) (int, error) { return s.in.Receive(frames) }
+func (s *socketWire) Receive(frames []capture.Frame) (int, error) { return s.in.Receive(frames) }
 
 // Run is that of a wire.
-func (s *sockets) Run(turn func() (wait time.Duration, stamps, done bool)) error {
+func (s *socketWire) Run(turn func() (wait time.Duration, stamps, done bool)) error {
 	if s.spin {
 		// A thread of its own keeps its caches.
 		runtime.LockOSThread()
