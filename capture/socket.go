@@ -3,6 +3,7 @@
 package capture
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -35,6 +36,11 @@ type SocketConfig struct {
 	// BufferBytes bounds the frames that wait in the kernel to be read
 	// (SO_RCVBUF). 0 is 1 MiB; the kernel caps it at net.core.rmem_max.
 	BufferBytes int
+	// FrameBytes is how much of a frame there is room for, at least: what is longer
+	// is cut. 0 is as much as the interface's MTU and headers, which is all that
+	// ICMP needs. Segments of TCP may come longer, for they are merged on arrival
+	// or were never split (ethtool(8), gro, lro, tso): MaxMerged is enough.
+	FrameBytes int
 	// MAC is an address to hear besides the interface's own, for as long as
 	// the socket is open: that of frames which are sent in another's name. The
 	// zero MAC is none. See Socket.Joined.
@@ -47,6 +53,9 @@ type SocketConfig struct {
 	// long as the socket is open (PACKET_MR_PROMISC).
 	Promiscuous bool
 }
+
+// MaxMerged is how long a frame may be that was merged, in bytes.
+const MaxMerged = 1<<16 + 64
 
 // MaxGroups is how many multicast addresses a socket hears by name.
 const MaxGroups = 64
@@ -80,6 +89,7 @@ type Socket struct {
 	conn   *sock.Conn
 	batch  *sock.Batch
 	room   int // for the data of one frame
+	least  int // of it, as the SocketConfig wants
 	drops  uint64
 	mac    frame.MAC
 	joined Joined
@@ -89,9 +99,22 @@ type Socket struct {
 	members []unix.PacketMreq
 }
 
+// Reasons why there is nothing to open a socket on, or to filter by.
+var (
+	errNoInterface = errors.New("no interface")
+	errNoFilter    = errors.New("no filter")
+)
+
 // OpenSocket opens a packet socket on the interface and puts the filter in place. It
-// needs CAP_NET_RAW, and fails with EPERM without.
+// needs CAP_NET_RAW, and fails with EPERM without. There have to be an interface and a
+// filter.
 func OpenSocket(ifc *l2.Interface, cfg SocketConfig) (*Socket, error) {
+	switch {
+	case ifc == nil:
+		return nil, fmt.Errorf("open packet socket: %w", errNoInterface)
+	case cfg.Filter == nil:
+		return nil, fmt.Errorf("open packet socket on %s: %w", ifc.Name, errNoFilter)
+	}
 	// Bound with a filter that drops all, the queue is empty when the real
 	// one replaces it: nothing that does not match is ever seen, and there
 	// is nothing to drain.
@@ -103,7 +126,7 @@ func OpenSocket(ifc *l2.Interface, cfg SocketConfig) (*Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Socket{conn: conn, mac: cfg.MAC, groups: cfg.Groups, all: cfg.Promiscuous}
+	s := &Socket{conn: conn, least: cfg.FrameBytes, mac: cfg.MAC, groups: cfg.Groups, all: cfg.Promiscuous}
 	s.makeRoom(ifc)
 	if err := s.setUp(ifc, cfg); err != nil {
 		_ = conn.Close()
@@ -112,10 +135,9 @@ func OpenSocket(ifc *l2.Interface, cfg SocketConfig) (*Socket, error) {
 	return s, nil
 }
 
-// makeRoom makes room for frames of the interface. None is longer than the MTU
-// and its headers; ICMP is not merged on reception.
+// makeRoom makes room for frames of the interface.
 func (s *Socket) makeRoom(ifc *l2.Interface) {
-	if room := ifc.MTU + 64; room > s.room {
+	if room := max(ifc.MTU+64, s.least); room > s.room {
 		s.room = room
 		s.batch = sock.NewBatch(batchLen, room, timestamping.ControlLen)
 	}
@@ -249,7 +271,11 @@ func (s *Socket) SetFilter(f Filter) error {
 // milliseconds after OpenSocket at the latest, as a rule at once: else the first frames
 // have no stamp. It is false if the kernel does not stamp at all. The calling
 // thread's network namespace must be the interface's.
-func (s *Socket) WarmUp() bool { return timestamping.WarmUp() }
+func (s *Socket) WarmUp() bool { return s.StartWarmUp()() }
+
+// StartWarmUp is the beginning of WarmUp, which returns at once; wait, which may be
+// called from any goroutine and has to be, is its end.
+func (s *Socket) StartWarmUp() (wait func() bool) { return timestamping.StartWarmUp() }
 
 // FD returns the socket's descriptor, for poll(2). It stays the socket's.
 func (s *Socket) FD() int { return s.conn.FD() }

@@ -96,7 +96,8 @@ type LinkConfig struct {
 }
 
 // A Link sends whole frames on one interface and receives nothing but their
-// departure stamps. It is not safe for concurrent use.
+// departure stamps. It is not safe for concurrent use, but that one goroutine may
+// send while another reads stamps, if CountsIDs is false.
 type Link struct {
 	out *outlet
 	// ip4 is what IPv4 goes by on lo.

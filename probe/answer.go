@@ -75,7 +75,7 @@ type responding struct {
 // empty is no answer. The frame, with its arrival stamps and the VLAN tag that the
 // kernel took off it, is valid during the call. It is called by the goroutine that
 // called Answer, whose own panics it may have. An answer that cannot leave, for the
-// interface's queue is full or it is too long, is lost.
+// interface's queue is full, it is too long or it is no frame, is lost.
 //
 // The kernel answers too: echo requests, ARP requests and segments to its own
 // addresses. For an address that the host does not have it does not; see
@@ -116,7 +116,9 @@ func (a *responding) open(iface string, cfg *AnswerConfig) error {
 	if err != nil {
 		return err
 	}
-	if a.in, err = capture.OpenSocket(ifc, capture.SocketConfig{Filter: filter, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous}); err != nil {
+	if a.in, err = capture.OpenSocket(ifc, capture.SocketConfig{
+		Filter: filter, MAC: cfg.MAC, Promiscuous: cfg.Promiscuous, FrameBytes: capture.MaxMerged,
+	}); err != nil {
 		return err
 	}
 	if _, err := a.openOut(ifc, &points{departure: l2.StampUser}, TimestampsUser, l2.LinkConfig{}); err != nil {
@@ -229,11 +231,14 @@ func (a *responding) fail(err error) { a.failed = fmt.Errorf("answer on %s: %w",
 // send sends the answer to a frame, if there is one. It is false if that was the
 // last.
 func (a *responding) send(f *capture.Frame) bool {
-	a.buf = a.answer(a.buf[:0], *f)
-	if len(a.buf) == 0 {
+	b := a.answer(a.buf[:0], *f)
+	if b != nil {
+		a.buf = b // which may have grown
+	}
+	if len(b) == 0 {
 		return true
 	}
-	if err := a.out.Send(a.buf, 0); isGone(err) {
+	if err := a.out.Send(b, 0); isGone(err) {
 		a.fail(err)
 		return false
 	}

@@ -4,6 +4,7 @@ package probe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type Request struct {
 	// 0 if it has not.
 	Tries int
 	// Sent is the wall-clock time before it left, of an answered one for the try
-	// that was answered.
+	// that was answered: the last, unless the answer came before that left.
 	Sent time.Time
 	// Sched, Driver and Hardware are that departure's stamps in nanoseconds, as
 	// l2.Stamp has them; 0 for those that there are not.
@@ -131,6 +132,9 @@ func (x *Exchanger) open(iface string) error {
 	if err = x.ifc.Usable(); err != nil {
 		return err
 	}
+	if x.ifc.NoLink && len(x.cfg.Rules) > 0 {
+		return fmt.Errorf("rules on %s: it has no link layer, and so no EtherTypes", iface)
+	}
 	var program *classic.Machine
 	if len(x.cfg.Instructions) > 0 {
 		if program, err = classic.NewMachine(slices.Clone(x.cfg.Instructions)); err != nil {
@@ -149,7 +153,7 @@ func (x *Exchanger) open(iface string) error {
 		has.departure, x.why = l2.StampUser, errBypassed
 	}
 	if err = x.openIn(x.ifc, capture.SocketConfig{
-		Hardware: has.hardware, MAC: x.cfg.MAC, Promiscuous: x.cfg.Promiscuous,
+		Hardware: has.hardware, MAC: x.cfg.MAC, Promiscuous: x.cfg.Promiscuous, FrameBytes: capture.MaxMerged,
 	}, has.departure != l2.StampUser, func() (_ capture.Filter, err error) {
 		x.filter, err = bpf.NewExpected(x.cfg.Filter, x.cfg.expect(x.ifc))
 		return x.filter, err
@@ -195,7 +199,7 @@ func newExchange(c *ExchangeConfig, x *exchange, wake func()) *exchange {
 	x.buffers = &buffers{}
 	x.intake = newIntake(x.buffers, wake)
 	x.timeout, x.schedule.interval = int64(c.Timeout), int64(c.Interval)
-	x.window, x.retry, x.multi, x.rules = c.Window, c.Retry, c.Multi, c.Rules
+	x.window, x.retry, x.multi, x.rules = c.Window, c.Retry, c.Multi, slices.Clone(c.Rules)
 	x.init()
 	return x
 }
@@ -238,9 +242,13 @@ func (x *Exchanger) run(ctx context.Context, requests iter.Seq2[[]byte, error], 
 	return runExchange(ctx, x.exchange, x.loop.Wake,
 		func(done <-chan struct{}) { wakeOnChange(x.watch, x.loop, done) },
 		func() {
-			drops, _ := x.in.Drops()
+			var all uint64
+			for _, s := range append(x.others, x.in) {
+				drops, _ := s.Drops() // what is counted by now is returned with an error too
+				all += drops
+			}
 			x.exchange.mu.Lock()
-			x.exchange.counts.KernelDrops = drops
+			x.exchange.counts.KernelDrops = all
 			x.exchange.mu.Unlock()
 		}, requests, yield, reuse)
 }
@@ -292,6 +300,15 @@ func (x *exchange) tell(yield func(*Exchanged) bool, reuse bool, wake func()) er
 			}
 		}
 		clear(buf)
+	}
+	// The run is over. What there was no room for is told from here.
+	for _, p := range x.givenUp {
+		x.mu.Lock()
+		e := x.noAnswer(p, nil)
+		x.mu.Unlock()
+		if !yield(&e) {
+			return errLeft
+		}
 	}
 	return nil
 }
@@ -353,6 +370,6 @@ func Exchange(ctx context.Context, iface string, frames [][]byte, cfg *ExchangeC
 			unanswered = append(unanswered, Request{Seq: uint64(i) + 1, Frame: bytes.Clone(frames[i])})
 		}
 	}
-	slices.SortFunc(unanswered, func(a, b Request) int { return int(int64(a.Seq) - int64(b.Seq)) })
+	slices.SortFunc(unanswered, func(a, b Request) int { return cmp.Compare(a.Seq, b.Seq) })
 	return answered, unanswered, err
 }

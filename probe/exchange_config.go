@@ -5,6 +5,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	cbpf "golang.org/x/net/bpf"
@@ -45,7 +46,8 @@ type ExchangeConfig struct {
 	Multi bool
 
 	// Rules pair frames of protocols that are the caller's own. They go before
-	// what bpf.Answers knows.
+	// what bpf.Answers knows. There is one for an EtherType at most, and none without
+	// a link layer.
 	Rules []Rule
 	// Instructions are a program of classic BPF for a packet socket, as tcpdump
 	// -ddd prints it and pcapfilter.Compile makes it with pcapfilter.Config.Live:
@@ -114,6 +116,10 @@ func (c *ExchangeConfig) setDefaults() error {
 		return fmt.Errorf("source MAC %s: a group sends nothing", c.MAC)
 	case len(c.Rules) > bpf.MaxEtherTypes:
 		return fmt.Errorf("%d rules: at most %d", len(c.Rules), bpf.MaxEtherTypes)
+	case slices.Contains(c.Rules, nil):
+		return errors.New("a rule that is nil")
+	case c.twoRules():
+		return errors.New("two rules of one EtherType: they would have to be one")
 	case c.Bypass && c.Timestamps == TimestampsSched:
 		return errors.New("the qdisc would be bypassed, and its stamps used: only one of them can be meant")
 	case c.SetHardware && c.Timestamps != TimestampsAuto && c.Timestamps != TimestampsHardware:
@@ -125,6 +131,18 @@ func (c *ExchangeConfig) setDefaults() error {
 // MarkRefused says why the frames do not bear ExchangeConfig.Mark: EPERM. It is nil if
 // they do, or none was asked for.
 func (x *Exchanger) MarkRefused() error { return x.out.MarkRefused() }
+
+// twoRules tells whether two Rules are of one EtherType.
+func (c *ExchangeConfig) twoRules() bool {
+	seen := map[frame.EtherType]bool{}
+	for _, r := range c.Rules {
+		if seen[r.EtherType()] {
+			return true
+		}
+		seen[r.EtherType()] = true
+	}
+	return false
+}
 
 // expect is what the kernel lets pass on an interface.
 func (c *ExchangeConfig) expect(ifc *l2.Interface) *bpf.ExpectConfig {

@@ -135,7 +135,8 @@ type exchange struct {
 	keys    map[bpf.Key]chain
 	own     map[ownKey]chain
 	seq     uint64
-	over    bool // there are no more requests
+	over    bool  // there are no more requests
+	drained int64 // what came before this time has been read
 
 	parked  []parked
 	resend  []parked
@@ -210,9 +211,13 @@ func (x *exchange) turn() (wait time.Duration, stamps, done bool) {
 func (x *exchange) step() (wait time.Duration, done bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	// What came before this moment is read before it decides what is lost.
+	// What came before this moment is read before it decides what is lost, unless
+	// that does not end.
 	now := x.now()
 	more := x.listen()
+	if !more {
+		x.drained = now.mono
+	}
 	if err := x.link.Err(); err != nil && x.failed == nil {
 		x.fail(err)
 	}
@@ -220,7 +225,11 @@ func (x *exchange) step() (wait time.Duration, done bool) {
 		x.abandon()
 		return 0, true
 	}
-	x.expire(now)
+	if end := now.mono; end-x.drained > x.timeout {
+		x.expire(end)
+	} else {
+		x.expire(x.drained)
+	}
 	x.nextRound()
 	x.giveUp()
 	at := x.send(x.now())
@@ -323,10 +332,16 @@ func requestOf(seq uint64, tries int, d *departure) Request {
 // unanswered tells that nobody has answered a request, or why it could not leave,
 // in the place that is reserved for it.
 func (x *exchange) unanswered(p parked, why error) {
+	e := x.noAnswer(p, why)
+	x.events.put(&e, true)
+}
+
+// noAnswer counts it, and says so.
+func (x *exchange) noAnswer(p parked, why error) Exchanged {
 	e := Exchanged{Request: requestOf(p.seq, p.tries, &p.last)}
 	e.Request.Frame, e.Request.Err = p.frame, why
 	x.counts.Unanswered++
-	x.events.put(&e, true)
+	return e
 }
 
 // finish tells of a flight that nobody has answered.
@@ -386,11 +401,11 @@ func (x *exchange) unlist(i int32) {
 }
 
 // expire ends the waiting for requests whose timeout has passed.
-func (x *exchange) expire(now instant) {
+func (x *exchange) expire(now int64) {
 	read := false
 	for i := x.lists[listedOut].head; i != none32; i = x.lists[listedOut].head {
 		f := &x.flights[i]
-		if f.leaving || now.mono-f.last.sent.mono < x.timeout {
+		if f.leaving || now-f.last.sent.mono < x.timeout {
 			return
 		}
 		if f.answers == 0 && !read && !x.points.complete(&f.last) {

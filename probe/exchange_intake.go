@@ -53,15 +53,18 @@ type buffers struct {
 
 // copy returns a copy of b in a buffer.
 func (p *buffers) copy(b []byte) []byte {
-	return append(p.get(), b...)
+	return append(p.get(len(b)), b...)
 }
 
-func (p *buffers) get() (buf []byte) { // never nil, which is no frame
+func (p *buffers) get(room int) (buf []byte) { // never nil, which is no frame
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {
 		buf, p.free = p.free[n-1], p.free[:n-1]
 		return buf[:0]
+	}
+	if room > bufferLen {
+		return make([]byte, 0, room)
 	}
 	if len(p.slab) == 0 {
 		p.slab = make([]byte, slabLen*bufferLen)

@@ -222,6 +222,11 @@ func (x *exchange) pair(f *capture.Frame, got instant) {
 		return
 	}
 	w := &x.flights[i]
+	took := x.points.elapsed(w.last.sent, f.Arrival, got)
+	if w.tries == 0 || took >= x.timeout || took < 0 && w.tries == 1 {
+		x.counts.Unpaired++ // it came before the request left, or too late
+		return
+	}
 	a := reply{
 		landing: landing{stamp: f.Arrival, hardware: f.Hardware, sent: w.last.sent, got: got, until: x.patience(got)},
 		flight:  i,
@@ -229,7 +234,7 @@ func (x *exchange) pair(f *capture.Frame, got instant) {
 		frame:   *f,
 		other:   x.at != nil,
 	}
-	if w.tries > 1 && f.Arrival != 0 && f.Arrival < w.last.sent.wall {
+	if took < 0 {
 		a.earlier, a.sent = true, w.before.sent
 	}
 	a.frame.Data = x.buffers.copy(f.Data)

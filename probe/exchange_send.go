@@ -287,7 +287,9 @@ func (x *exchange) refused(err error) bool {
 		x.fail(err)
 		return false
 	}
-	x.cleared()
+	if !isFull(err) { // else the next one need not wait for as long again
+		x.cleared()
+	}
 	return true
 }
 

@@ -532,7 +532,7 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 		requests := echoes(1, 2, 3, 4, 5, 6, 7, 8)
 		replies := make([]capture.Frame, len(requests))
 		for i, b := range requests {
-			replies[i] = capture.Frame{Data: replyTo(b).bytes(), Arrival: 1}
+			replies[i] = capture.Frame{Data: replyTo(b).bytes(), Arrival: l.wall() + int64(ms)}
 		}
 		var events []Exchanged
 		round := func() {
@@ -542,7 +542,7 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 			l.step()
 			l.in.frames = append(l.in.frames[:0:cap(l.in.frames)], replies...)
 			for i := range requests {
-				l.in.stamps = append(l.in.stamps, l2.Stamp{ID: l.outbox.last - uint32(i), Point: l2.StampDriver, Time: 1})
+				l.in.stamps = append(l.in.stamps, l2.Stamp{ID: l.outbox.last - uint32(i), Point: l2.StampDriver, Time: l.wall()})
 			}
 			l.step()
 			events, _ = l.events.read(events[:0])

@@ -7,7 +7,6 @@ import (
 
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
-	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 )
 
@@ -182,7 +181,7 @@ func (e *engine) classify(t *target, p *entry, a *arrival) State {
 		s.Duplicates++
 		return StateDuplicate
 	case fatePending:
-		if e.elapsed(p, a) >= e.timeout {
+		if e.points.elapsed(p.sent, a.stamp, a.got) >= e.timeout {
 			e.lose(t, p, a.got)
 		}
 	}
@@ -211,15 +210,6 @@ func (e *engine) acknowledge(t *target, p *entry, got instant) {
 	t.acked = max(t.acked, p.n)
 	t.schedule.answered(got.mono)
 	t.stats.MaxOutstanding = max(t.stats.MaxOutstanding, t.stats.Sent-p.n+1)
-}
-
-// elapsed is how long a reply took to this host, however long it then lay
-// unread.
-func (e *engine) elapsed(p *entry, a *arrival) int64 {
-	if a.stamp != 0 && e.points.departure != l2.StampUser && !stepped(p.sent, a.got) {
-		return a.stamp - p.sent.wall
-	}
-	return a.got.mono - p.sent.mono
 }
 
 // pairError takes an ICMP error. It counts only if it quotes what was sent: the

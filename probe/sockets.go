@@ -116,25 +116,27 @@ func (s *sockets) points(ifc *l2.Interface, want Timestamps, setHardware bool) (
 }
 
 // openIn opens the way in, and has it stamp if it is to be warm, while its filter is
-// made: that takes the kernel some milliseconds, most of them for the verifier.
+// made: that takes the kernel some milliseconds, most of them for the verifier. It is
+// made by the calling thread, with whose capabilities that is.
 func (s *sockets) openIn(ifc *l2.Interface, cfg capture.SocketConfig, warm bool, filter func() (capture.Filter, error)) error {
-	var made capture.Filter
-	var failed error
-	var making sync.WaitGroup
-	making.Go(func() { made, failed = filter() })
 	cfg.Filter = classic.Filter(bpf.DropAll())
-	var err error
-	if s.in, err = capture.OpenSocket(ifc, cfg); err == nil && warm {
-		s.in.WarmUp() // so that what is sent first is as true as what is sent last
+	in, err := capture.OpenSocket(ifc, cfg)
+	if err == nil {
+		s.in = in
+		if warm {
+			// So that what is sent first is as true as what is sent last.
+			wait := in.StartWarmUp()
+			defer wait()
+		}
 	}
-	making.Wait()
+	made, failed := filter()
 	switch {
 	case failed != nil:
 		return failed
 	case err != nil:
 		return err
 	}
-	return s.in.SetFilter(made)
+	return in.SetFilter(made)
 }
 
 // openOut opens the way out with those stamps, and otherwise as cfg says. why is not

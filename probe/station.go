@@ -64,7 +64,7 @@ func (s *station[A, P, S]) readStamps(w wire, has points) {
 	}
 	s.unread = 0
 	for {
-		n, more, _ := w.ReadStamps(s.stamps)
+		n, more, err := w.ReadStamps(s.stamps)
 		for i := range s.stamps[:n] {
 			stamp := &s.stamps[i]
 			d := s.outbox.departure(stamp.ID)
@@ -76,7 +76,7 @@ func (s *station[A, P, S]) readStamps(w wire, has points) {
 				s.impatient = 0 // they come, if after the reply
 			}
 		}
-		if !more {
+		if !more || err != nil {
 			return
 		}
 	}
@@ -142,7 +142,7 @@ type backlog struct {
 // as much in flight as SO_SNDBUF allows), as ping does. A queue that stays full for
 // a whole timeout has come to a stop.
 func (b *backlog) full(err error, now, timeout, backOff int64) bool {
-	if !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOMEM) {
+	if !isFull(err) {
 		return false
 	}
 	if b.retrying == 0 {
@@ -152,6 +152,11 @@ func (b *backlog) full(err error, now, timeout, backOff int64) bool {
 	}
 	b.retryAt = now + backOff
 	return true
+}
+
+// isFull tells whether an error of sending says that there is no room.
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM)
 }
 
 // cleared says that it has room again.

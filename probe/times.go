@@ -90,6 +90,15 @@ type arrival struct {
 	frames *Evidence
 }
 
+// elapsed is how long an answer took to this host, however long it then lay unread.
+// It is below 0 for one that was there before.
+func (p points) elapsed(sent instant, stamp int64, got instant) int64 {
+	if stamp != 0 && p.departure != l2.StampUser && !stepped(sent, got) {
+		return stamp - sent.wall
+	}
+	return got.mono - sent.mono
+}
+
 // lacksStamp tells whether an answer's request, if it is remembered, has yet to get
 // the departure stamp that the RTT is best taken from.
 func (p points) lacksStamp(d *departure, left bool, a *landing) bool {

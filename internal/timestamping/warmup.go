@@ -31,35 +31,57 @@ const (
 // Of a switch that is just being thrown the other way, because the last socket was
 // closed a moment ago, nobody can know: netstamp_clear has decided, and acts when
 // it is given a CPU. That as good as no frame meets that, two tries see to.
-func WarmUp() bool {
-	warm, err := warmUp()
-	if err != nil {
+func WarmUp() bool { return StartWarmUp()() }
+
+// StartWarmUp begins a WarmUp, which goes on while something else is done. wait is
+// its end, and has to be called; it may be from any goroutine.
+func StartWarmUp() (wait func() bool) {
+	done := make(chan bool, 1)
+	fd, err := openSelf()
+	go func() {
+		if err == nil {
+			var warm bool
+			warm, err = hearsStamps(fd)
+			if _ = unix.Close(fd); err == nil {
+				done <- warm
+				return
+			}
+		}
 		time.Sleep(warmUpBlind)
-		return true
-	}
-	return warm
+		done <- true
+	}()
+	return func() bool { return <-done }
 }
 
-func warmUp() (bool, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+// openSelf opens a socket that is connected to itself, and so hears nobody else.
+func openSelf() (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return false, fmt.Errorf("open socket: %w", os.NewSyscallError("socket", err))
+		return -1, fmt.Errorf("open socket: %w", os.NewSyscallError("socket", err))
 	}
-	defer unix.Close(fd)
+	if err := connectToSelf(fd); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func connectToSelf(fd int) error {
 	if err := Enable(fd, Receive); err != nil {
-		return false, err
+		return err
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		return false, os.NewSyscallError("bind", err)
+		return os.NewSyscallError("bind", err)
 	}
 	self, err := unix.Getsockname(fd)
 	if err != nil {
-		return false, os.NewSyscallError("getsockname", err)
+		return os.NewSyscallError("getsockname", err)
 	}
-	// Connected, it hears nobody else.
-	if err := unix.Connect(fd, self); err != nil {
-		return false, os.NewSyscallError("connect", err)
-	}
+	return os.NewSyscallError("connect", unix.Connect(fd, self))
+}
+
+// hearsStamps tells whether what such a socket sends to itself comes to be stamped.
+func hearsStamps(fd int) (bool, error) {
 	stamped := 0
 	for limit := time.Now().Add(warmUpLimit); ; time.Sleep(warmUpPause) {
 		if _, err := unix.Write(fd, []byte{0}); err != nil {
