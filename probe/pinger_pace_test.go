@@ -101,13 +101,14 @@ func setRate(t testing.TB, ns *lab.Namespace, rate uint64, limit uint32) {
 // each probe leaves in the end, and the stamps that refused frames leave behind
 // are not taken for those of the ones that left.
 func TestPingQueueFull(t *testing.T) {
-	const frameLen = 98
+	// So slow a queue is full on the slowest machine too.
+	const frameLen, rate, count = 98, 100, 60
 	for _, tt := range []struct {
 		name string
 		cfg  Config
 	}{
 		{"interval", Config{Interval: 100 * time.Microsecond, Timeout: 6 * time.Second}},
-		{"preload", Config{Interval: time.Millisecond, Preload: 200}},
+		{"preload", Config{Interval: time.Millisecond, Preload: 50}},
 		{"flood", Config{Flood: true, Preload: 50}},
 		{"adaptive", Config{Adaptive: true, Preload: 50}},
 		{"spin", Config{Interval: 200 * time.Microsecond, Timeout: 6 * time.Second, Spin: true}},
@@ -115,12 +116,12 @@ func TestPingQueueFull(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			stamping(t, func() {
 				pair := labtest.NewPair(t, nil)
-				setRate(t, pair.Near, 2500*frameLen, 3*frameLen)
+				setRate(t, pair.Near, rate*frameLen, 3*frameLen)
 				cfg := tt.cfg
-				cfg.Targets, cfg.Count, cfg.Sent = Hosts(pair.FarIP), 300, true
+				cfg.Targets, cfg.Count, cfg.Sent = Hosts(pair.FarIP), count, true
 				all := events(t, pinger(t, pair.Near, cfg))
 				s := consistent(t, all)
-				if s.Sent != 300 || s.Received != 300 || s.SendRetries == 0 || s.StampsLost != 0 {
+				if s.Sent != count || s.Received != count || s.SendRetries == 0 || s.StampsLost != 0 {
 					t.Errorf("sent %d, received %d, errors %d, %d retries, %d stamps lost", s.Sent, s.Received, s.Errors, s.SendRetries, s.StampsLost)
 				}
 				ownStamps(t, all)
