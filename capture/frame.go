@@ -5,7 +5,8 @@ import "github.com/l2ping/l2ping/l2/frame"
 // A Frame is a received frame.
 type Frame struct {
 	// Data starts at the Ethernet header, or with l2.Interface.NoLink at that
-	// of IP. It is valid until the next Receive, or the next turn of Frames.
+	// of IP. It is valid until the next Receive, or the next turn of Frames,
+	// whoever has the Frame; all else in it stays.
 	Data []byte
 	// Length is how long the frame was; more than len(Data) if it was cut.
 	Length int

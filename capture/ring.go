@@ -39,8 +39,10 @@ type Config struct {
 	// given. A Filter stays the caller's, and is for what comes in: it does not
 	// go with DirectionOut.
 	Filter *bpf.Filter
-	// Instructions is a program of classic BPF, as tcpdump -ddd prints it. What
-	// it returns is how many bytes of a frame are captured; 0 is none.
+	// Instructions is a program of classic BPF, as pcapfilter.Compile makes it of
+	// a filter in tcpdump's language; it has to be compiled with Live, for the
+	// kernel takes a VLAN tag off before it runs. What it returns is how many
+	// bytes of a frame are captured; 0 is none.
 	Instructions []cbpf.RawInstruction
 
 	// Direction leaves out frames of the other direction. The loopback
@@ -108,14 +110,15 @@ type Ring struct {
 	wake    waker
 	stats   RingStatistics
 	fault   error // of the socket, told when all is read
-	down    bool  // was told
+	down    bool  // was told, and no frame has come since
 	stopped bool
 }
 
 // Open opens a packet socket on the interface, with a ring. cfg may be nil. No
 // frame that the filter does not let through is ever seen. It fails with EPERM
-// without CAP_NET_RAW, and with ENETDOWN if the interface is down. The calling
-// thread's network namespace must be the interface's; afterwards any thread will do.
+// without CAP_NET_RAW, and with ENETDOWN if the interface is down; there has to be one.
+// The calling thread's network namespace must be the interface's; afterwards any thread
+// will do.
 //
 // Where the kernel refuses to make a ring, frames are read one by one instead:
 // Fallback tells why.
@@ -124,6 +127,9 @@ func Open(ifc *l2.Interface, cfg *Config) (*Ring, error) {
 }
 
 func openRing(ifc *l2.Interface, cfg *Config, share func(*Ring, Config) error) (*Ring, error) {
+	if ifc == nil {
+		return nil, fmt.Errorf("open ring: %w", errNoInterface)
+	}
 	if cfg == nil {
 		cfg = &Config{}
 	}
@@ -296,13 +302,18 @@ func (r *Ring) Fallback() error { return r.fallback }
 
 // Frames yields what is captured, waiting for it, until ctx is done, which is no
 // error, or the loop is left; what was captured by then is still there for the next
-// Frames. It ends at once when ctx ends. A frame's Data is valid until the next turn, and not
-// after Close. It does not allocate for a frame.
+// Frames. It ends at once when ctx ends. It does not allocate for a frame.
+//
+// Each turn has a Frame of its own, which may be kept and passed on, by its address
+// too. Its Data is memory that is used again: valid until the next turn, and not after
+// Close. Who keeps a frame for longer clones that.
 //
 // It ends with an error when the interface went down (ENETDOWN) or away (ENETDOWN
 // or ENODEV), after everything that was captured until then. Another Frames
 // captures what comes when the interface is up again, and fails with ENODEV where
-// there is none any more. After Stop it ends, without an error, when all is read.
+// there is none any more. It is not woken when an interface goes away that is down
+// already: l2.Interface.Watch tells of that. After Stop it ends, without an error, when
+// all is read.
 func (r *Ring) Frames(ctx context.Context) iter.Seq2[Frame, error] {
 	return func(yield func(Frame, error) bool) {
 		if r.conn == nil {
@@ -333,6 +344,7 @@ func (r *Ring) Frames(ctx context.Context) iter.Seq2[Frame, error] {
 				f.Data = f.Data[:r.snapLen]
 			}
 			r.stats.Captured++
+			r.down = false
 			more := yield(f, nil)
 			if r.conn == nil {
 				return // closed in the loop
@@ -412,7 +424,7 @@ func (r *Ring) wait() (bool, error) {
 		if r.stopped {
 			return false, nil
 		}
-		if r.down = r.down && r.gone(); r.down {
+		if r.down && r.gone() {
 			return false, unix.ENODEV
 		}
 	}

@@ -163,6 +163,38 @@ func arrived(t testing.TB, r *Ring, n uint64) {
 	})
 }
 
+// One that goes away while it is down is told by the next Frames, however many were
+// there since it went down.
+func TestRingGoneWhileDown(t *testing.T) {
+	eachWay(t, func(t *testing.T, open ringOpener) {
+		pair := silentPair(t)
+		r := open(t, pair.Near, "eth0", Config{})
+		frames := func(ctx context.Context) (last error) {
+			for f, err := range r.Frames(ctx) {
+				if last = err; err == nil {
+					t.Errorf("% x", f.Data)
+				}
+			}
+			return last
+		}
+		must(t, pair.Near.SetDown("eth0"))
+		if err := frames(t.Context()); !errors.Is(err, unix.ENETDOWN) {
+			t.Fatalf("down: %v", err)
+		}
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			if err := frames(ctx); err != nil {
+				t.Errorf("still down: %v", err)
+			}
+			cancel()
+		}
+		must(t, pair.Near.DeleteLink("eth0"))
+		if err := frames(t.Context()); !errors.Is(err, unix.ENODEV) {
+			t.Errorf("gone: %v", err)
+		}
+	})
+}
+
 // A waiting reader is told at once.
 func TestRingDownWaiting(t *testing.T) {
 	eachWay(t, func(t *testing.T, open ringOpener) {
@@ -228,6 +260,19 @@ func TestRingBlocks(t *testing.T) {
 	r := openRingIn(t, pair.Near, "eth0", Config{BufferBytes: 3 << 20, BlockBytes: 1<<20 - 1}, (*Ring).share)
 	if r.BufferBytes() != 3<<20 {
 		t.Errorf("%d bytes", r.BufferBytes())
+	}
+}
+
+// Without an interface, or a filter that is needed, there is an error.
+func TestOpenNothing(t *testing.T) {
+	if r, err := Open(nil, nil); r != nil || err == nil || err.Error() != "open ring: no interface" {
+		t.Errorf("%v, %v", r, err)
+	}
+	if s, err := OpenSocket(nil, SocketConfig{}); s != nil || err == nil || err.Error() != "open packet socket: no interface" {
+		t.Errorf("%v, %v", s, err)
+	}
+	if s, err := OpenSocket(&l2.Interface{Index: 1, Name: "lo"}, SocketConfig{}); s != nil || err == nil || err.Error() != "open packet socket on lo: no filter" {
+		t.Errorf("%v, %v", s, err)
 	}
 }
 

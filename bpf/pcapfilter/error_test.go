@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // wrong are expressions that cannot be compiled. The place is marked by ^ below.
@@ -18,7 +19,7 @@ var wrong = []struct {
 	{expr: "tpc port 80", marks: "^^^", msg: `unknown word (did you mean "tcp"?)`},
 	{expr: "tcp port", marks: "        ^", msg: "a port is missing"},
 	{expr: "tcp port 80 adn host 10.0.0.1", marks: "            ^^^", msg: `unknown word (did you mean "and"?)`},
-	{expr: "tcp port 80 host 10.0.0.1", marks: "            ^^^^", msg: "and or or is missing"},
+	{expr: "tcp port 80 host 10.0.0.1", marks: "            ^^^^", msg: `"and" or "or" is missing`},
 	{expr: "tcp 80", marks: "    ^^", msg: "host, net, port or the like is missing before it"},
 	{expr: "10.0.0.1", marks: "^^^^^^^^", msg: "host, net, port or the like is missing before it"},
 	{expr: "vlan 5 or 6", marks: "          ^", msg: "host, net, port or the like is missing before it"},
@@ -66,7 +67,7 @@ var wrong = []struct {
 	{expr: "tcp and", marks: "       ^", msg: "a primitive is missing"},
 	{expr: "not", marks: "   ^", msg: "a primitive is missing"},
 	{expr: "or tcp", marks: "^^", msg: "a primitive is missing"},
-	{expr: "tcp & udp", marks: "    ^", msg: "and or or is missing"},
+	{expr: "tcp & udp", marks: "    ^", msg: `"and" or "or" is missing`},
 	{expr: "tcp # udp", marks: "    ^", msg: "nothing starts with this character"},
 	{expr: "tcp\t\u00fc", marks: "    ^", msg: "nothing starts with this character"},
 	{expr: `ip proto \`, marks: "         ^", msg: "a name is missing behind the backslash"},
@@ -175,5 +176,43 @@ func TestNetwork(t *testing.T) {
 	}
 	if _, err := Compile("ip", &Config{Network: netip.MustParsePrefix("2001:db8::/32")}); err == nil {
 		t.Error("a network of IPv6 is taken")
+	}
+}
+
+// Of a long expression the part around the place is shown, in whole characters.
+func TestErrorShort(t *testing.T) {
+	many := strings.Repeat("host 10.0.0.1 or ", 1000)
+	var different strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&different, "host 10.0.%d.%d or ", i/256, i%256)
+	}
+	for _, tt := range []struct{ name, expr, place, marked string }{
+		{"at the end", many + "hst 1", "hst", "^^^"},
+		{"at the start", "hst 10.0.0.1 or " + many + "ip", "hst", "^^^"},
+		{"in the middle", many + "hst 10.0.0.1 or " + many + "ip", "hst", "^^^"},
+		{"of many bytes", strings.Repeat("(", 150) + "host 10.0.0.1 or # 1" + strings.Repeat(" # äöü", 40), "#", "^"},
+		{"missing", many, "", "^"},
+		{"all of it", different.String() + "host 10.1.0.0", "host 10.0.0.0 or", strings.Repeat("^", mostShown)},
+	} {
+		_, err := Compile(tt.expr, nil)
+		e := (*Error)(nil)
+		if !errors.As(err, &e) {
+			t.Errorf("%s: %v", tt.name, err)
+			continue
+		}
+		text, marks, _ := strings.Cut(e.Marked(), "\n")
+		if n := utf8.RuneCountInString(text); n > mostShown+6 || len(marks) > mostShown+6 || len(e.Error()) > 3*mostShown {
+			t.Errorf("%s: %d characters, %d below them, and %d in\n%v", tt.name, n, len(marks), len(e.Error()), err)
+		}
+		if !utf8.ValidString(text) || !strings.Contains(e.Error(), fmt.Sprintf("%q", text)) {
+			t.Errorf("%s: %s\n%v", tt.name, text, err)
+		}
+		at := strings.IndexByte(marks, '^')
+		if tt.place != "" && (!strings.HasPrefix(string([]rune(text)[at:]), tt.place) || marks[at:] != tt.marked) {
+			t.Errorf("%s:\n%s\n%s", tt.name, text, marks)
+		}
+		if tt.name == "missing" && (at != utf8.RuneCountInString(text) || marks[at:] != "^") {
+			t.Errorf("%s:\n%s\n%s", tt.name, text, marks)
+		}
 	}
 }

@@ -161,7 +161,7 @@ func (p *parser) parse() (*tree, error) {
 		return nil, err
 	}
 	if p.next().kind != tokenEnd {
-		return nil, p.unexpected("and or or")
+		return nil, p.unexpected(`"and" or "or"`)
 	}
 	return t, nil
 }
@@ -213,7 +213,7 @@ func (p *parser) item(carried qualifiers) (*tree, qualifiers, error) {
 			return nil, carried, err
 		}
 		if !p.skip(")") {
-			return nil, carried, p.unexpected("and, or or )")
+			return nil, carried, p.unexpected(`"and", "or" or ")"`)
 		}
 		// What was carried to the group is carried past it.
 		return inner, carried, nil
@@ -424,7 +424,7 @@ func (p *parser) ids(q qualifiers) (*tree, error) {
 				kind = treeOr
 			}
 			if !p.skip("and", "or") {
-				return nil, p.unexpected("and, or or )")
+				return nil, p.unexpected(`"and", "or" or ")"`)
 			}
 			var r *tree
 			if r, err = p.ids(q); err == nil {

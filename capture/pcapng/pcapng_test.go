@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -377,7 +378,7 @@ func TestReadCut(t *testing.T) {
 		ends  map[int]bool
 	}{{"pcapng", ng, ends}, {"pcap", pcap, pcapEnds}} {
 		last := 0
-		for n := range len(file.bytes) {
+		for n := 1; n < len(file.bytes); n++ {
 			r, err := NewReader(bytes.NewReader(file.bytes[:n]))
 			var got []Frame
 			if err == nil {
@@ -425,7 +426,7 @@ func TestReadCutCompressed(t *testing.T) {
 		}
 		must(t, w.Close())
 		most := 0
-		for n := range z.Len() {
+		for n := 1; n < z.Len(); n++ {
 			r, err := NewReader(bytes.NewReader(z.Bytes()[:n]))
 			var got []Frame
 			if err == nil {
@@ -586,22 +587,75 @@ func TestReadBigEndian(t *testing.T) {
 func TestReadErrors(t *testing.T) {
 	ng := bigEndian()
 	for want, file := range map[string][]byte{
-		"read capture file: unexpected EOF":                                       {},
-		"read capture file: neither pcap nor pcapng (it begins with 7f 45 4c 46)": []byte("\x7fELF\x02\x01\x01"),
-		"read capture file: gzip: invalid header":                                 append([]byte{0x1f, 0x8b}, make([]byte, 30)...),
-		"read capture file: Wrong byte order value in Section Header":             append(bytes.Clone(ng[:8]), make([]byte, 60)...),
-		"read capture file: Unknown major version 3":                              append([]byte{0xa1, 0xb2, 0xc3, 0xd4, 0, 3, 0, 4}, make([]byte, 60)...),
+		"read capture file: neither pcap nor pcapng (an empty file)":  {},
+		"read capture file: neither pcap nor pcapng":                  []byte("\x7fELF\x02\x01\x01"),
+		"read capture file: unexpected EOF":                           ng[:3],
+		"read capture file: gzip: invalid header":                     append([]byte{0x1f, 0x8b}, make([]byte, 30)...),
+		"read capture file: Wrong byte order value in Section Header": append(bytes.Clone(ng[:8]), make([]byte, 60)...),
+		"read capture file: Unknown major version 3":                  append([]byte{0xa1, 0xb2, 0xc3, 0xd4, 0, 3, 0, 4}, make([]byte, 60)...),
 	} {
 		r, err := NewReader(bytes.NewReader(file))
 		if r != nil || err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	if _, err := NewReader(strings.NewReader("text")); !errors.Is(err, ErrFormat) {
-		t.Errorf("%v", err)
+	for _, file := range []string{"text", "no", ""} {
+		if _, err := NewReader(strings.NewReader(file)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%q: %v", file, err)
+		}
 	}
-	if _, err := NewReader(strings.NewReader("")); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("%v", err)
+	// What is below the file is told as it is, however little there was.
+	for _, n := range []int{0, 2} {
+		if _, err := NewReader(io.MultiReader(bytes.NewReader(ng[:n]), iotest.ErrReader(io.ErrClosedPipe))); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+	}
+}
+
+// Lengths that no frame has are told in words.
+func TestReadLengths(t *testing.T) {
+	frames, options := everything()
+	for _, tt := range []struct {
+		captured, length uint32
+		pcap, pcapng     string
+	}{
+		{300_014, 300_014, "a frame would have 300014 bytes", "a frame would have 300014 bytes"},
+		{math.MaxUint32, math.MaxUint32, "a frame would have 4294967295 bytes", "a frame would have 4294967295 bytes"},
+		{300_014, 60, "300014 bytes would be captured of a frame of 60", "300014 bytes would be captured of a frame of 60"},
+		{70, 60, "70 bytes would be captured of a frame of 60", ""}, // as tcpdump
+	} {
+		for whole := range 2 {
+			lengths := binary.LittleEndian.AppendUint32(make([]byte, 8), tt.captured)
+			lengths = binary.LittleEndian.AppendUint32(lengths, tt.length)
+			record := append(bytes.Clone(lengths), make([]byte, 100)...)
+			block := binary.LittleEndian.AppendUint32([]byte{6, 0, 0, 0}, 132)
+			block = append(append(block, 0, 0, 0, 0), lengths...)
+			block = append(append(block, make([]byte, 100)...), 132, 0, 0, 0)
+			for _, file := range []struct {
+				bytes []byte
+				want  string
+			}{
+				{append(writePcap(t, binary.LittleEndian, true, frames[:whole]), record...), tt.pcap},
+				{append(write(t, frames[:whole], options[:whole]), block...), tt.pcapng},
+			} {
+				r, err := NewReader(bytes.NewReader(file.bytes))
+				must(t, err)
+				got, err := readAll(r)
+				want := file.want
+				if want == "" {
+					if len(got) != whole+1 || err != nil {
+						t.Errorf("%d frames, %v", len(got), err)
+					}
+					continue
+				}
+				if want = "read capture file: damaged: " + want; whole > 0 {
+					want = strings.Replace(want, ":", " after frame 1:", 1)
+				}
+				if len(got) != whole || err == nil || err.Error() != want {
+					t.Errorf("%d frames, %v, want %s", len(got), err, want)
+				}
+			}
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"io"
 	"iter"
 	"math/bits"
+	"slices"
+	"strings"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/pcapgo"
@@ -18,6 +20,9 @@ import (
 
 // bufferBytes is how much is read at a time.
 const bufferBytes = 128 << 10
+
+// longestFrame is how much of a frame captures have at most: as much as tcpdump keeps.
+const longestFrame = 262144
 
 // ErrFormat says that a file is neither pcap nor pcapng.
 var ErrFormat = errors.New("neither pcap nor pcapng")
@@ -78,8 +83,8 @@ func (s *source) cause(err error) error {
 }
 
 // NewReader reads the header of a file. It fails with ErrFormat where that is
-// of another kind, with io.ErrUnexpectedEOF where it is not whole, and with the
-// errors of r.
+// of another kind, or the file is empty, with io.ErrUnexpectedEOF where it is not
+// whole, and with the errors of r.
 func NewReader(r io.Reader) (*Reader, error) {
 	reader := &Reader{source: &source{r: r}}
 	if err := reader.open(); err != nil {
@@ -102,7 +107,14 @@ func (r *Reader) open() error {
 		b = bufio.NewReaderSize(r.source, bufferBytes)
 	}
 	magic, err := b.Peek(4)
-	if err != nil {
+	switch {
+	case r.source.cause(err) != err: // one of what is below
+		return err
+	case err == io.EOF && len(magic) == 0:
+		return fmt.Errorf("%w (an empty file)", ErrFormat)
+	case err == io.EOF && !slices.ContainsFunc(magics, func(m string) bool { return strings.HasPrefix(m, string(magic)) }):
+		return ErrFormat
+	case err != nil:
 		return err
 	}
 	switch binary.BigEndian.Uint32(magic) {
@@ -118,8 +130,12 @@ func (r *Reader) open() error {
 		r.pcap, err = pcapgo.NewReader(b)
 		return err
 	}
-	return fmt.Errorf("%w (it begins with % x)", ErrFormat, magic)
+	return ErrFormat
 }
+
+// magics are how files begin: compressed ones, pcapng, and pcap with microseconds and
+// nanoseconds in both byte orders.
+var magics = []string{"\x1f\x8b", "\x0a\x0d\x0d\x0a", "\xa1\xb2\xc3\xd4", "\xd4\xc3\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x4d\x3c\xb2\xa1"}
 
 // Header is what the file tells of itself.
 func (r *Reader) Header() Config {
@@ -167,7 +183,11 @@ func (r *Reader) Frames() iter.Seq2[Frame, error] {
 				return
 			}
 		}
-		if r.err != io.EOF {
+		switch {
+		case r.err == io.EOF:
+		case r.count == 0:
+			yield(Frame{}, fmt.Errorf("read capture file: %w", r.err))
+		default:
 			yield(Frame{}, fmt.Errorf("read capture file after frame %d: %w", r.count, r.err))
 		}
 	}
@@ -179,10 +199,17 @@ func (r *Reader) read() (Frame, error) {
 		if err == io.EOF && info.CaptureLength > 0 {
 			err = io.ErrUnexpectedEOF // behind the record's header
 		}
+		if err != nil && len(data) == 0 && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && info.CaptureLength > 0 {
+			err = lengthError(info)
+		}
 		return Frame{Frame: newFrame(data, info), LinkType: LinkType(r.pcap.LinkType())}, err
 	}
 	data, info, options, err := r.ng.ZeroCopyReadPacketDataWithOptions()
 	if err != nil {
+		// A length that is believed leads past the end of the file.
+		if errors.Is(err, io.ErrUnexpectedEOF) && info.CaptureLength > longestFrame && r.source.cause(err) == err {
+			err = lengthError(info)
+		}
 		return Frame{}, err
 	}
 	f := Frame{Frame: newFrame(data, info), Interface: info.InterfaceIndex, Comments: options.Comments}
@@ -208,6 +235,15 @@ func (r *Reader) read() (Frame, error) {
 	}
 	f.PacketID, f.Dropped = number(options.PacketID), number(options.DropCount)
 	return f, nil
+}
+
+// lengthError says what is wrong with a frame's lengths. pcapgo's errors have no type,
+// and the names of its code.
+func lengthError(info gopacket.CaptureInfo) error {
+	if info.CaptureLength > info.Length {
+		return fmt.Errorf("damaged: %d bytes would be captured of a frame of %d", info.CaptureLength, info.Length)
+	}
+	return fmt.Errorf("damaged: a frame would have %d bytes", info.CaptureLength)
 }
 
 func newFrame(data []byte, info gopacket.CaptureInfo) capture.Frame {
