@@ -35,7 +35,7 @@ type captureFlags struct {
 	every                                  duration
 	direction                              capture.Direction
 	still, print, link, hex, verbose, json bool
-	numeric                                bool
+	nothing                                bool // of flags that say what is so anyway
 }
 
 func newCapture(e *env) *cobra.Command {
@@ -47,8 +47,9 @@ func newCapture(e *env) *cobra.Command {
 pcapng file. FILTER is in tcpdump's language; its words are joined. A line has the
 time in nanoseconds, the way (In, Out; B: to everybody, M: to a group, P: to another
 host), and what the frame is. Addresses and ports are numbers: no names are looked up.
-Frames to other hosts are captured too, as by tcpdump, unless -p is given. SIGINT and
-SIGTERM end the capture, SIGUSR1 tells how many frames there are.
+Frames to other hosts are captured too, as by tcpdump, unless -p is given. SIGINT,
+SIGTERM and SIGHUP end the capture, SIGUSR1 tells how many frames there are.
+The capture goes on when the interface comes up again after it went down.
 With -r frames come from a pcap or pcapng file, which needs no capability.
 Exit status: 0, or 2 where something is wrong; what was captured until then is written.`,
 		Example: `  sudo l2ping capture -i eth0
@@ -62,6 +63,13 @@ Exit status: 0, or 2 where something is wrong; what was captured until then is w
 		},
 	}
 	f.add(cmd)
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown interface{ GetSpecifiedName() string }
+		if errors.As(err, &unknown) && unknown.GetSpecifiedName() == "X" {
+			return fmt.Errorf("%w (-x prints the bytes as hex and as text)", err)
+		}
+		return usageError(cmd, err)
+	})
 	return cmd
 }
 
@@ -78,14 +86,20 @@ func (f *captureFlags) add(cmd *cobra.Command) {
 	fl.VarP(&choice[capture.Direction]{value: &f.direction, parse: parseDirection, words: "in, out and inout"}, "direction", "Q", "only frames of this `direction`: in, out or inout (inout)")
 	fl.BoolVarP(&f.still, "no-promiscuous-mode", "p", false, "capture no frames to other hosts")
 	fl.BoolVarP(&f.link, "link", "e", false, "print MACs, EtherTypes and whole lengths")
-	fl.BoolVarP(&f.hex, "hex", "x", false, "print the bytes of each frame too")
+	fl.BoolVarP(&f.hex, "hex", "x", false, "print the bytes of each frame too, as hex and as text")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "print the layers of each frame too, field by field")
 	fl.BoolVar(&f.json, "json", false, "print one JSON object a line")
 	fl.VarP(&number{value: &f.size, min: 1, max: 1e6}, "file-size", "C", "begin another file before one has more than so many `millions` of bytes: FILE, FILE1, FILE2 ...")
 	fl.VarP(&f.every, "file-time", "G", "begin another file after that `time`; FILE has it in its name, as strftime(3): %F-%T")
 	fl.VarP(&number{value: &f.files, min: 1, max: 1e6}, "file-count", "W", "with -C, write over the first file after so many `files`: FILE0, FILE1 ...; with -G, end then")
-	fl.BoolVarP(&f.numeric, "numeric", "n", false, "as it is anyway: for fingers used to tcpdump")
-	_ = fl.MarkHidden("numeric") // it is there
+	for _, flag := range []struct{ name, short, usage string }{
+		{"numeric", "n", "no names are looked up anyway"},
+		{"line-buffered", "l", "lines are printed within 20 ms anyway"},
+		{"packet-buffered", "U", "frames are written within 0.2 s anyway"},
+		{"immediate-mode", "", "frames wait no longer than that anyway"},
+	} {
+		fl.BoolVarP(&f.nothing, flag.name, flag.short, false, "does nothing: "+flag.usage)
+	}
 	fl.BoolP("help", "h", false, "print this")
 }
 
@@ -242,7 +256,7 @@ func (c *capturing) finish(before error, end *render.CaptureEnd) error {
 	errs := []error{before}
 	if c.files != nil {
 		errs = append(errs, c.files.finish())
-		end.Files = int(c.files.files)
+		end.Files, end.Written = int(c.files.files), c.captured-c.files.lost
 	}
 	if c.json != nil {
 		end.Time = time.Now()
@@ -250,7 +264,19 @@ func (c *capturing) finish(before error, end *render.CaptureEnd) error {
 		errs = append(errs, outputError(c.json.End(end)))
 	}
 	errs = append(errs, outputError(c.out.Flush()))
-	return firstError(errs...)
+	err := firstError(errs...)
+	if err != nil && c.files != nil && c.files.lost > 0 {
+		err = fmt.Errorf("%w (%d of the %s captured are written)", err, end.Written, packets(c.captured))
+	}
+	return err
+}
+
+// packets is so many of them, in words.
+func packets(n uint64) string {
+	if n == 1 {
+		return "1 packet"
+	}
+	return fmt.Sprintf("%d packets", n)
 }
 
 // firstError is the first error of some.
@@ -276,6 +302,7 @@ type liveCapture struct {
 	ifc   *l2.Interface
 	facts pcapng.Interface
 	asked interruption
+	down  *l2.Watch // follows the interface while it is down
 	// waits is whether there is something to flush, delay how long it may wait.
 	waits bool
 	delay time.Duration
@@ -355,8 +382,12 @@ func (l *liveCapture) begin(expr string) error {
 	if err := l.ring.Fallback(); err != nil {
 		fmt.Fprintf(l.e.stderr, "l2ping: no ring: %s\n", l.e.explain(err))
 	}
-	fmt.Fprintf(l.e.stderr, "listening on %s, link-type %s, snapshot length %d bytes\n",
-		l.ifc.Name, render.LinkName(l.facts.LinkType), l.facts.SnapLen)
+	unit := "bytes"
+	if l.facts.SnapLen == 1 {
+		unit = "byte"
+	}
+	fmt.Fprintf(l.e.stderr, "listening on %s, link-type %s, snapshot length %d %s\n",
+		l.ifc.Name, render.LinkName(l.facts.LinkType), l.facts.SnapLen, unit)
 	return nil
 }
 
@@ -378,12 +409,6 @@ func (l *liveCapture) counted() capture.RingStatistics {
 
 // tellCounted tells it in tcpdump's words.
 func tellCounted(w io.Writer, captured uint64, s capture.RingStatistics) {
-	packets := func(n uint64) string {
-		if n == 1 {
-			return "1 packet"
-		}
-		return fmt.Sprintf("%d packets", n)
-	}
 	fmt.Fprintf(w, "%s captured\n%s received by filter\n%s dropped by kernel\n",
 		packets(captured), packets(s.Received), packets(s.Dropped))
 }
@@ -392,6 +417,7 @@ func tellCounted(w io.Writer, captured uint64, s capture.RingStatistics) {
 // writes.
 func (l *liveCapture) run(ctx context.Context) error {
 	defer l.e.interrupt(&l.asked)()
+	defer l.unwatch()
 	err := l.collect(ctx)
 	if err == nil {
 		if err = l.ring.Stop(); err == nil {
@@ -403,7 +429,7 @@ func (l *liveCapture) run(ctx context.Context) error {
 		s := l.counted()
 		end.Received, end.Dropped = s.Received, s.Dropped
 	}
-	return l.finish(l.why(err), end)
+	return l.finish(err, end)
 }
 
 // collect takes frames until ctx ends, or there will be no more. It does so in turns:
@@ -416,24 +442,31 @@ func (l *liveCapture) collect(ctx context.Context) error {
 	)
 	f.LinkType = l.facts.LinkType
 	for {
+		if err := l.rise(); err != nil {
+			return err
+		}
 		turn, cancel := l.turn(ctx)
 		l.asked.arm(cancel)
-		left := false
+		changed := l.endOnChange(turn, cancel)
+		left, fell := false, false
 		for captured, err := range l.ring.Frames(turn) {
-			if err == nil {
+			if err != nil {
+				fell = true
+				err = l.fall(err)
+			} else {
 				f.Frame = captured
 				err = l.frame(&f, &l.facts, &o)
 			}
 			if err != nil {
-				cancel()
+				changed()
 				return err
 			}
-			if left = !l.waits; left {
+			if left = !l.waits && !fell; left {
 				break
 			}
 		}
-		over := turn.Err() == nil && !left
-		cancel()
+		over := turn.Err() == nil && !left && !fell
+		changed()
 		if l.waits {
 			if err := l.flush(); err != nil {
 				return err
@@ -472,25 +505,6 @@ func (l *liveCapture) turn(ctx context.Context) (context.Context, context.Cancel
 		return context.WithCancel(ctx)
 	}
 	return context.WithDeadline(ctx, ends)
-}
-
-// why is the reason for the end of a capture. ENETDOWN comes of an interface that is
-// gone, too.
-func (l *liveCapture) why(err error) error {
-	if !errors.Is(err, unix.ENETDOWN) && !errors.Is(err, unix.ENODEV) {
-		return err
-	}
-	what := "went down"
-	if found := l.f.source.inNetns(func() error {
-		now, err := l2.InterfaceByName(l.ifc.Name)
-		if err == nil && now.Index != l.ifc.Index {
-			err = unix.ENODEV
-		}
-		return err
-	}); found != nil {
-		what = "is gone"
-	}
-	return fmt.Errorf("capture on %s: the interface %s", l.ifc.Name, what)
 }
 
 // interrupt has SIGUSR1 and SIGQUIT ask until the function that it returns is called.

@@ -49,6 +49,7 @@ type captureFiles struct {
 	files    uint64    // opened so far
 	bound    int64     // how long the file is at most
 	captured uint64    // frames in it
+	lost     uint64    // frames that no file took
 	before   capture.RingStatistics
 }
 
@@ -256,6 +257,7 @@ func (c *captureFiles) finish() error {
 	if err != nil {
 		err = c.failed(err)
 	}
+	c.lost += c.file.lost
 	if closed := c.file.file.Close(); err == nil {
 		err = closed
 	}
@@ -267,13 +269,16 @@ func (c *captureFiles) finish() error {
 type wholeBlocks struct {
 	file frameFile
 	size int64
+	lost uint64 // frames that it did not take
 }
 
 // Write writes whole blocks.
 func (w *wholeBlocks) Write(b []byte) (int, error) {
 	n, err := w.file.Write(b)
 	if err != nil {
-		whole := wholeLength(b[:n])
+		whole, written := wholeLength(b[:n])
+		_, frames := wholeLength(b)
+		w.lost += frames - written
 		// What is no file, such as a pipe, has no length.
 		if w.file.Truncate(w.size+int64(whole)) == nil {
 			n = whole
@@ -283,16 +288,22 @@ func (w *wholeBlocks) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// frameBlock is the type of blocks with frames: the enhanced packet block.
+const frameBlock = 6
+
 // wholeLength is how much of some blocks, of which the last may be cut, is whole
-// ones. Their lengths are behind their types, in the byte order of our files.
-func wholeLength(b []byte) int {
-	at := 0
-	for len(b)-at >= 8 {
-		length := uint64(binary.LittleEndian.Uint32(b[at+4:]))
-		if length < 12 || length > uint64(len(b)-at) {
+// ones, and how many of these have a frame. Their lengths are behind their types, in
+// the byte order of our files.
+func wholeLength(b []byte) (whole int, frames uint64) {
+	for len(b)-whole >= 8 {
+		length := uint64(binary.LittleEndian.Uint32(b[whole+4:]))
+		if length < 12 || length > uint64(len(b)-whole) {
 			break
 		}
-		at += int(length)
+		if binary.LittleEndian.Uint32(b[whole:]) == frameBlock {
+			frames++
+		}
+		whole += int(length)
 	}
-	return at
+	return whole, frames
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -34,13 +35,18 @@ func (c *capturing) fromFile(ctx context.Context, expr string) error {
 			return err
 		}
 		defer file.Close()
-		if err := c.sameFile(file); err != nil {
+		if err := oneFile(file, "-r "+c.f.read, c.f.write); err != nil {
 			return err
 		}
-		in = file
+		if in = file; !isRegular(file) {
+			in = &input{file: file, interrupted: c.e.interrupted}
+		}
 	}
 	r, err := pcapng.NewReader(in)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // the end came first
+		}
 		return ofFile(name, 0, err)
 	}
 	if c.json != nil {
@@ -57,7 +63,7 @@ func (c *capturing) fromFile(ctx context.Context, expr string) error {
 
 // isRegular tells whether something is a file that is all there.
 func isRegular(r io.Reader) bool {
-	f, ok := r.(*os.File)
+	f, ok := r.(interface{ Stat() (fs.FileInfo, error) })
 	if !ok {
 		return false
 	}
@@ -65,26 +71,19 @@ func isRegular(r io.Reader) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// sameFile refuses to write over what is read.
-func (c *capturing) sameFile(in *os.File) error {
-	if c.files == nil || c.f.write == "-" {
-		return nil
-	}
-	a, err := in.Stat()
-	if err != nil {
-		return err
-	}
-	if b, err := os.Stat(c.f.write); err == nil && a.Mode().IsRegular() && os.SameFile(a, b) {
-		return fmt.Errorf("-r %s and -w %s are one file", c.f.read, c.f.write)
-	}
-	return nil
-}
-
 // ofFile says that a file is not as it should be behind so many frames.
 func ofFile(name string, frames uint64, err error) error {
+	if below := errors.Unwrap(err); below != nil {
+		err = below // that which does not tell what is told here
+	}
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
 	switch {
-	case !errors.Is(err, io.ErrUnexpectedEOF):
+	case !errors.Is(err, io.ErrUnexpectedEOF) && frames == 0:
 		return fmt.Errorf("%s: %w", name, err)
+	case !errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%s, after frame %d: %w", name, frames, err)
 	case frames == 0:
 		return fmt.Errorf("%s is cut off ahead of its first frame's end", name)
 	case frames == 1:
@@ -106,12 +105,12 @@ type fileCapture struct {
 func (s *fileCapture) run(ctx context.Context) error {
 	var number uint64
 	for f, err := range s.reader.Frames() {
-		if err != nil {
-			s.begin(&pcapng.Interface{LinkType: pcapng.LinkEthernet})
-			return firstError(s.beginFiles(nil, &f), ofFile(s.name, number, err))
-		}
 		if ctx.Err() != nil {
-			break
+			break // what is cut off then is so by us
+		}
+		if err != nil {
+			s.begin(s.firstInterface())
+			return firstError(s.beginFiles(nil, &f), ofFile(s.name, number, err))
 		}
 		number++
 		var ifc *pcapng.Interface
@@ -128,8 +127,16 @@ func (s *fileCapture) run(ctx context.Context) error {
 			return err
 		}
 	}
-	s.begin(&pcapng.Interface{LinkType: pcapng.LinkEthernet})
+	s.begin(s.firstInterface())
 	return s.beginFiles(nil, &pcapng.Frame{})
+}
+
+// firstInterface is that which the file has described first.
+func (s *fileCapture) firstInterface() *pcapng.Interface {
+	if all := s.reader.Interfaces(); len(all) > 0 {
+		return &all[0]
+	}
+	return &pcapng.Interface{LinkType: pcapng.LinkEthernet}
 }
 
 // begin tells what is read, as soon as that is known.
@@ -151,10 +158,7 @@ func (s *fileCapture) beginFiles(ifc *pcapng.Interface, f *pcapng.Frame) error {
 	if s.files == nil || s.files.files > 0 {
 		return nil
 	}
-	s.files.first = pcapng.Interface{LinkType: pcapng.LinkEthernet}
-	if all := s.reader.Interfaces(); len(all) > 0 {
-		s.files.first = all[0]
-	}
+	s.files.first = *s.firstInterface()
 	if ifc != nil {
 		s.files.first = *ifc
 	}

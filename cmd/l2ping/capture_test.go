@@ -3,9 +3,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -20,6 +23,7 @@ import (
 
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/capture/pcapng"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/render"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
 )
 
@@ -266,27 +270,30 @@ func TestCaptureFilesBySizeAndTime(t *testing.T) {
 // A disk that is full leaves files that are whole, whatever it has room for.
 func TestCaptureDiskFull(t *testing.T) {
 	const frames = 20
-	write := func(room int) (*disk, error) {
-		d := newDisk(room)
+	write := func(room int) (d *disk, written uint64, err error) {
+		d = newDisk(room)
 		c := testFiles(d, captureFiles{name: "f", counts: func() capture.RingStatistics { return capture.RingStatistics{} }})
-		err := c.begin(origin)
+		err = c.begin(origin)
+		taken := uint64(0)
 		for n := 0; n < frames && err == nil; n++ {
-			if err = c.write(numberedFrame(n, 60+n, origin), &c.first, &pcapng.Options{}); err == nil && n%4 == 3 {
-				err = c.flush()
+			if err = c.write(numberedFrame(n, 60+n, origin), &c.first, &pcapng.Options{}); err == nil {
+				if taken++; n%4 == 3 {
+					err = c.flush()
+				}
 			}
 		}
 		if finished := c.finish(); err == nil {
 			err = finished
 		}
-		return d, err
+		return d, taken - c.lost, err
 	}
-	whole, err := write(1 << 20)
+	whole, _, err := write(1 << 20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	head, last := 0, 0
 	for room := range whole.files["f"].Len() {
-		d, err := write(room)
+		d, written, err := write(room)
 		if !errors.Is(err, unix.ENOSPC) || err.Error() != "write f: no space left on device" {
 			t.Fatalf("%d bytes: %v", room, err)
 		}
@@ -298,6 +305,9 @@ func TestCaptureDiskFull(t *testing.T) {
 			head = f.Len()
 		}
 		list := f.frames(t)
+		if written != uint64(len(list)) {
+			t.Fatalf("%d bytes: %d frames, said to be %d", room, len(list), written)
+		}
 		if len(list) < last || len(list) > frames {
 			t.Fatalf("%d bytes: %d frames, and with less room %d", room, len(list), last)
 		}
@@ -310,19 +320,50 @@ func TestCaptureDiskFull(t *testing.T) {
 	}
 }
 
+// How many of the frames that are counted are in the files is told.
+func TestCaptureDiskFullCounts(t *testing.T) {
+	d := newDisk(6000)
+	var stdout bytes.Buffer
+	c := &capturing{
+		e: &env{stderr: io.Discard}, f: &captureFlags{}, out: bufio.NewWriter(&stdout), begun: origin,
+		files: testFiles(d, captureFiles{name: "f"}),
+	}
+	c.json = render.NewCaptureJSON(c.out, false)
+	err := c.files.begin(origin)
+	facts := c.files.first
+	for n := 0; n < 110 && err == nil; n++ {
+		err = c.frame(numberedFrame(n, 60, origin), &facts, &pcapng.Options{})
+	}
+	if err != nil {
+		t.Fatal(err) // they wait in memory
+	}
+	err = c.finish(c.flush(), &render.CaptureEnd{})
+	written := len(d.files["f"].frames(t))
+	want := fmt.Sprintf("write f: no space left on device (%d of the 110 packets captured are written)", written)
+	if written == 0 || written == 110 || !errors.Is(err, unix.ENOSPC) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if want := fmt.Sprintf(`"captured":110,"files":1,"written":%d,`, written); !strings.Contains(stdout.String(), want) {
+		t.Errorf("%s in\n%s", want, &stdout)
+	}
+}
+
 func TestWholeLength(t *testing.T) {
 	b := func(length byte, n int) []byte {
 		return append([]byte{6, 0, 0, 0, length, 0, 0, 0}, make([]byte, n-8)...)
 	}
+	other := append([]byte{5, 0, 0, 0, 12, 0, 0, 0}, make([]byte, 4)...)
 	for _, tt := range []struct {
-		b    []byte
-		want int
+		b      []byte
+		want   int
+		frames uint64
 	}{
-		{nil, 0}, {make([]byte, 7), 0}, {make([]byte, 12), 0}, {b(12, 12), 12}, {b(12, 11), 0}, {b(0, 32), 0}, {b(8, 32), 0}, {b(255, 32), 0},
-		{append(b(12, 12), b(16, 16)...), 28}, {append(b(12, 12), b(16, 15)...), 12}, {append(b(12, 12), 1, 2, 3), 12},
+		{nil, 0, 0}, {make([]byte, 7), 0, 0}, {make([]byte, 12), 0, 0}, {b(12, 12), 12, 1}, {b(12, 11), 0, 0}, {b(0, 32), 0, 0},
+		{b(8, 32), 0, 0}, {b(255, 32), 0, 0}, {append(b(12, 12), b(16, 16)...), 28, 2}, {append(b(12, 12), b(16, 15)...), 12, 1},
+		{append(b(12, 12), 1, 2, 3), 12, 1}, {append(other, b(12, 12)...), 24, 1}, {append(b(12, 12), other...), 24, 1},
 	} {
-		if got := wholeLength(tt.b); got != tt.want {
-			t.Errorf("% x: %d, want %d", tt.b, got, tt.want)
+		if got, frames := wholeLength(tt.b); got != tt.want || frames != tt.frames {
+			t.Errorf("% x: %d with %d frames, want %d with %d", tt.b, got, frames, tt.want, tt.frames)
 		}
 	}
 }
@@ -371,7 +412,7 @@ func TestCaptureRead(t *testing.T) {
 	const reading = "reading from file " + wordsFile + ", link-type EN10MB (Ethernet), snapshot length 262144\n"
 	for _, tt := range []struct{ args, want string }{
 		{"-c 1", "TIME.000000001 ?   ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28\n"},
-		{"-n -nn -c 1", "TIME.000000001 ?   ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28\n"},
+		{"-n -nn -l -U -lU --immediate-mode --packet-buffered --line-buffered -c 1", "TIME.000000001 ?   ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28\n"},
 		{"arp and ether src 02:00:5e:00:53:02", "TIME.000000002 ?   ARP, Reply 198.51.100.2 is-at 02:00:5e:00:53:02, length 46\n"},
 		{"-e vlan 200", "TIME.000000117 ?   02:00:5e:00:53:01 > 02:00:5e:00:53:02, ethertype 802.1Q-QinQ (0x88a8), length 50: vlan 200, p 0, " +
 			"ethertype 802.1Q (0x8100), vlan 7, p 0, ethertype IPv4 (0x0800), 198.51.100.1 > 198.51.100.2: ICMP echo request, id 7, seq 1, length 8\n"},
@@ -396,12 +437,18 @@ func TestCaptureRead(t *testing.T) {
 			t.Errorf("%s: exit status %d\n%s%swant\n%s", tt.args, exit, stdout, stderr, tt.want)
 		}
 	}
-	// By standard input too.
+	// What is known of a file without a whole frame is told.
 	file, err := os.ReadFile(wordsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, exit := runCapture(t, string(file), "-r", "-", "icmp", "and", "icmp[0]", "=", "0")
+	stdout, stderr, exit := runCapture(t, string(file[:50]), "-r", "-")
+	if want := strings.ReplaceAll(reading, wordsFile, "standard input") +
+		"l2ping: standard input is cut off ahead of its first frame's end\n"; exit != exitError || stdout != "" || stderr != want {
+		t.Errorf("exit status %d\n%s%s", exit, stdout, stderr)
+	}
+	// By standard input too.
+	stdout, stderr, exit = runCapture(t, string(file), "-r", "-", "icmp", "and", "icmp[0]", "=", "0")
 	if exit != exitOK || stdout != "TIME.000000009 ?   IP 198.51.100.2 > 198.51.100.1: ICMP echo reply, id 7, seq 1, length 64\n" ||
 		stderr != "reading from file standard input, link-type EN10MB (Ethernet), snapshot length 262144\n" {
 		t.Errorf("exit status %d\n%s%s", exit, stdout, stderr)
@@ -529,7 +576,13 @@ func TestCaptureReadErrors(t *testing.T) {
 	}
 	cooked := slices.Clone(file)
 	cooked[20] = 113
+	at := 24
+	for range 2 {
+		at += 16 + int(binary.LittleEndian.Uint32(file[at+8:]))
+	}
+	damaged := append(slices.Clone(file[:at+8]), bytes.Repeat([]byte{0xee, 0x93, 4, 0}, 10)...)
 	cut, head, text, other := put("cut", file[:200]), put("head", file[:20]), put("text", []byte("no capture\n")), put("sll", cooked)
+	empty, long := put("empty", nil), put("long", damaged)
 	out := filepath.Join(dir, "out")
 	for _, tt := range []struct {
 		args  string
@@ -539,7 +592,10 @@ func TestCaptureReadErrors(t *testing.T) {
 		{"-r " + cut, 2, cut + " is cut off after 2 frames"},
 		{"-r " + cut + " -c 1", 1, ""},
 		{"-r " + head, 0, head + " is cut off ahead of its first frame's end"},
-		{"-r " + text, 0, text + ": read capture file: neither pcap nor pcapng (it begins with 6e 6f 20 63)"},
+		{"-r " + text, 0, text + ": neither pcap nor pcapng"},
+		{"-r " + empty, 0, empty + ": neither pcap nor pcapng (an empty file)"},
+		{"-r " + long, 2, long + ", after frame 2: damaged: a frame would have 300014 bytes"},
+		{"-r " + dir, 0, dir + ": is a directory"},
 		{"-r " + filepath.Join(dir, "none"), 0, "open " + filepath.Join(dir, "none") + ": no such file or directory"},
 		{"-r " + cut + " -w " + cut, 0, "-r " + cut + " and -w " + cut + " are one file"},
 		{"-r " + cut + " -w " + out, 0, cut + " is cut off after 2 frames"},
@@ -585,6 +641,10 @@ func TestCaptureUsage(t *testing.T) {
 		{"-i eth0 -Q up", `invalid argument "up" for "-Q, --direction" flag: not one of in, out and inout` + more},
 		{"-i nosuch0", `no interface "nosuch0" (there is `},
 		{"", "no interface given: -i names it (there is "},
+		{"-i lo tcp port 80 host 198.51.100.1", "filter \"tcp port 80 host 198.51.100.1\": at 13, \"host\": \"and\" or \"or\" is missing\n" +
+			"tcp port 80 host 198.51.100.1\n            ^^^^"},
+		{"-i lo -X", "unknown shorthand flag: 'X' in -X (-x prints the bytes as hex and as text)"},
+		{"-i lo -nnXX", "unknown shorthand flag: 'X' in -XX (-x prints the bytes as hex and as text)"},
 		{"-i lo tcp prot 80", "filter \"tcp prot 80\": at 5, \"prot\": unknown word (did you mean \"port\"?)\ntcp prot 80\n    ^^^^"},
 		{"-r " + wordsFile + " tcp and udp", "filter \"tcp and udp\": at 1, \"tcp and udp\": no frame can pass it\ntcp and udp\n^^^^^^^^^^^"},
 		{"-r " + wordsFile + " inbound", ""},

@@ -12,8 +12,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // Exit statuses, as ping's.
@@ -28,7 +30,7 @@ type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	executable     string // its own path, for hints
-	// interrupted is done at SIGINT or SIGTERM, status gets SIGQUIT.
+	// interrupted is done at SIGINT, SIGTERM or SIGHUP, status gets SIGQUIT.
 	interrupted context.Context
 	status      <-chan os.Signal
 	release     func()
@@ -37,11 +39,20 @@ type env struct {
 	gateway bool // set by those that have --gateway, for hints
 }
 
+// grace is for how long after the first signal that asks for the end no other kills.
+// One request may be several signals: timeout(1) signals its child and then its own
+// process group, systemd may send SIGHUP behind SIGTERM (systemd.kill(5), SendSIGHUP=).
+const grace = time.Second
+
 func newEnv() *env {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for the summary; a second one ends a command that
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // it is by nohup(1)
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
+	// The first signal asks for the summary; one after the grace ends a command that
 	// cannot print it, because nobody reads what it prints.
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })
 	quit := make(chan os.Signal, 1)
 	signal.Notify(quit, syscall.SIGQUIT)
 	self, err := os.Executable()
@@ -49,12 +60,69 @@ func newEnv() *env {
 		self = os.Args[0]
 	}
 	return &env{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		stdin: &input{file: os.Stdin, interrupted: ctx}, stdout: os.Stdout, stderr: os.Stderr,
 		executable:  self,
 		interrupted: ctx,
 		status:      quit,
-		release:     func() { stop(); signal.Stop(quit) },
+		// All is said: a signal that comes while the process exits does not change how.
+		release: func() { signal.Ignore(append(ends, syscall.SIGQUIT)...) },
 	}
+}
+
+// An input is a file that ends where it is empty once ctx interrupted is done: else a
+// read of a pipe that nobody writes to, or of a terminal, would not end.
+type input struct {
+	file        *os.File
+	interrupted context.Context
+	wake        *os.File // an eventfd that can be read once it is
+}
+
+// Read implements io.Reader.
+func (in *input) Read(b []byte) (int, error) {
+	ok, err := in.wait()
+	if err != nil {
+		return 0, fmt.Errorf("wait for %s: %w", in.file.Name(), err)
+	}
+	if !ok {
+		return 0, io.EOF
+	}
+	return in.file.Read(b)
+}
+
+// Stat is the file's.
+func (in *input) Stat() (fs.FileInfo, error) { return in.file.Stat() }
+
+// wait waits until a read does not block, and is false if none will be.
+func (in *input) wait() (ok bool, err error) {
+	if in.wake == nil {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			return false, os.NewSyscallError("eventfd", err)
+		}
+		in.wake = os.NewFile(uintptr(fd), "eventfd")
+		context.AfterFunc(in.interrupted, func() {
+			_, _ = in.wake.Write([]byte{1, 1, 1, 1, 1, 1, 1, 1}) // any number but 0
+		})
+	}
+	conn, err := in.file.SyscallConn()
+	if err != nil {
+		return false, err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{
+			{Fd: int32(fd), Events: unix.POLLIN},
+			{Fd: int32(in.wake.Fd()), Events: unix.POLLIN},
+		}
+		for {
+			if _, failed = unix.Poll(fds, -1); failed != unix.EINTR {
+				break
+			}
+		}
+		failed = os.NewSyscallError("poll", failed)
+		ok = fds[0].Revents != 0
+	})
+	return ok, errors.Join(err, failed)
 }
 
 // run is the whole command: it returns the exit status.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -40,6 +41,8 @@ func TestMain(m *testing.M) {
 		main()
 	case "names":
 		exitWith(withNames())
+	case "nohup":
+		exitWith(withoutHangup())
 	case "userns":
 		exitWith(inUserNamespace())
 	default:
@@ -53,6 +56,15 @@ func exitWith(err error) {
 		os.Exit(125)
 	}
 	os.Exit(0)
+}
+
+// withoutHangup becomes the command with SIGHUP ignored, as nohup(1) has it.
+func withoutHangup() error {
+	signal.Ignore(unix.SIGHUP)
+	if err := os.Setenv(roleVar, "command"); err != nil {
+		return err
+	}
+	return fmt.Errorf("exec: %w", unix.Exec("/proc/self/exe", os.Args, os.Environ()))
 }
 
 // namesVar is a directory with the hosts file of a process in role "names".

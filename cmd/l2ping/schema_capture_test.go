@@ -28,8 +28,10 @@ var captureSchema = schema{
 		"layers": texts, "summary!": text, "comments": texts, "packet_id": positive, "dropped": positive, "data": hexadecimal,
 	},
 	"summary": {
-		"captured!": integer, "received": integer, "kernel_drops": integer, "files": positive, "duration_ns!": integer,
+		"captured!": integer, "received": integer, "kernel_drops": integer, "files": positive, "written": integer,
+		"duration_ns!": integer,
 	},
+	"change": {"what!": oneOf("down", "up"), "interface!": text},
 }
 
 func texts(value any) error {
@@ -113,6 +115,9 @@ func decodeCapture(out string) ([]map[string]any, error) {
 	sum := events[len(events)-1]
 	_, live := events[0]["interface"]
 	_, counted := sum["received"]
+	if _, ok := sum["files"]; ok != (sum["written"] != nil) || ok && count(sum["written"]) > int64(frames) {
+		return nil, fmt.Errorf("%v", sum)
+	}
 	if count(sum["captured"]) != int64(frames) || live != counted {
 		return nil, fmt.Errorf("%v with %d frames", sum, frames)
 	}

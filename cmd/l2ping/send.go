@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,7 +96,7 @@ func (f *sendFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.noQdisc, "no-qdisc", false, "past the interface's queueing discipline: faster, and unseen by tc and by captures here")
 	fl.BoolVar(&f.answers, "answers", false, "pair what comes back, and tell what did not")
 	fl.VarP(&f.timeout, "timeout", "W", "with --answers, the `time` that a frame is waited for (2s)")
-	fl.IntVar(&f.retry, "retry", 0, "with --answers, send so many `times` again what nobody answers; below 0, in rounds until so many in a row brought nothing")
+	fl.Var(&parsed[int]{value: &f.retry, parse: parseRetry}, "retry", "with --answers, send so many `times` again what nobody answers; below 0, in rounds until so many in a row brought nothing")
 	fl.BoolVar(&f.multi, "multi", false, "with --answers, take all answers to a frame, and not the first alone")
 	fl.BoolVar(&f.promiscuous, "promiscuous", false, "with --answers, take those to other MACs too")
 	fl.StringVarP(&f.write, "write", "w", "", "write what was sent, and what answered, to this pcapng `file`")
@@ -112,6 +114,15 @@ func parseRate(s string) (float64, error) {
 		return 0, errors.New("not a number of frames a second from 0.000001 to 100000000")
 	}
 	return v, nil
+}
+
+// parseRetry reads how often a frame is sent again.
+func parseRetry(s string) (int, error) {
+	v, err := strconv.ParseInt(s, 10, 32)
+	if err != nil {
+		return 0, errors.New("not a whole number such as 3, or -3")
+	}
+	return int(v), nil
 }
 
 // interval is the time from frame to frame; 0 is none.
@@ -166,9 +177,14 @@ type sending struct {
 	link  craft.Link
 	way   *sendWay // of expressions
 	round func() iter.Seq2[craft.Frame, error]
+	// of is which of several expressions the frame is of that is made; 0 where there
+	// are not several.
+	of int
+	// unsettled is whether there are frames that were not sent and are not told of.
+	unsettled bool
 
 	pace  pace
-	files *captureFiles // nil without -w
+	file  *sendFile // nil without -w
 	facts pcapng.Interface
 	began time.Time
 
@@ -196,8 +212,12 @@ func (e *env) send(cmd *cobra.Command, f *sendFlags, args []string) (err error) 
 		pace: pace{interval: f.interval(), rate: f.rate, replay: f.replay},
 	}
 	defer func() { err = firstError(err, s.close()) }()
+	e.gateway = true
 	expressions, err := e.parseExpressions(args)
 	if err != nil {
+		return err
+	}
+	if err := f.sourceFits(expressions); err != nil {
 		return err
 	}
 	if f.source.name != "" || !f.dryRun || len(args) > 0 {
@@ -208,7 +228,13 @@ func (e *env) send(cmd *cobra.Command, f *sendFlags, args []string) (err error) 
 	if err := s.from(expressions); err != nil {
 		return err
 	}
-	opts := render.SendOptions{LinkType: s.facts.LinkType, Link: f.link, Hex: f.hex, Quiet: f.quiet, Answers: f.answers}
+	if s.write != "" {
+		s.file = &sendFile{files: captureFiles{
+			name: s.write, header: pcapng.Config{Application: "l2ping " + buildVersion(), OS: "Linux"},
+			open: createFile, first: s.facts,
+		}}
+	}
+	opts := render.SendOptions{LinkType: s.facts.LinkType, Link: f.link, Hex: f.hex, Quiet: f.quiet, Answers: f.answers, Multi: f.multi}
 	if s.render = render.NewSend(s.out, opts); f.json {
 		s.render = render.NewSendJSON(s.out, opts)
 	}
@@ -251,13 +277,26 @@ func (s *sending) close() error {
 	return s.way.close()
 }
 
+// sourceFits tells whether -S is of a family that an expression bears.
+func (f *sendFlags) sourceFits(expressions []*craft.Expression) error {
+	own := f.source.source
+	if !own.IsValid() || slices.ContainsFunc(expressions, func(x *craft.Expression) bool { return x.Bears(own.Is4()) }) {
+		return nil
+	}
+	family, layers := "IPv6", "IPv6()"
+	if own.Is4() {
+		family, layers = "IPv4", "IP() or ARP()"
+	}
+	return fmt.Errorf("-S %s: there is no %s in what is sent (%s)", own, family, layers)
+}
+
 // parseExpressions reads expressions. What is wrong with one is told with its place
 // marked.
 func (e *env) parseExpressions(args []string) (all []*craft.Expression, err error) {
-	for _, text := range args {
+	for i, text := range args {
 		x, err := craft.Parse(text)
 		if place := (*craft.PlaceError)(nil); errors.As(err, &place) {
-			fmt.Fprintf(e.stderr, "l2ping: expression %s\n", e.explain(err))
+			fmt.Fprintf(e.stderr, "l2ping: %s\n", e.explain(ofExpression(nth(i, len(args)), err)))
 			if !strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
 				fmt.Fprintf(e.stderr, "%s\n%s^\n", text, strings.Repeat(" ", place.At-1))
 			}
@@ -271,13 +310,46 @@ func (e *env) parseExpressions(args []string) (all []*craft.Expression, err erro
 	return all, nil
 }
 
+// nth is which of several an expression is, from 1, and 0 where there are not several.
+func nth(i, several int) int {
+	if several < 2 {
+		return 0
+	}
+	return i + 1
+}
+
+// ofExpression says which expression, of several, an error is of. A place is one in it
+// anyway.
+func ofExpression(n int, err error) error {
+	place := (*craft.PlaceError)(nil)
+	switch here := errors.As(err, &place); {
+	case here && n > 0:
+		return fmt.Errorf("expression %d %w", n, err)
+	case here:
+		return fmt.Errorf("expression %w", err)
+	case n > 0:
+		return fmt.Errorf("expression %d: %w", n, err)
+	}
+	return err
+}
+
 // show is a dry run.
 func (s *sending) show() error {
-	n := uint64(0)
+	number, made := uint64(0), uint64(0)
 	for f, err := range s.frames() {
-		n++
-		if err == nil {
-			s.print(func() error { return s.render.Frame(n, &f) })
+		number++
+		switch {
+		case isPassedOver(err) && s.json:
+			s.notSent(number, err)
+			err = nil
+		case isPassedOver(err):
+			// Standard output has frames, and may be read as such.
+			s.counts.NotSent++
+			fmt.Fprintf(s.e.stderr, "l2ping: frame %d cannot be sent: %s\n", number, s.e.explain(err))
+			err = nil
+		case err == nil:
+			made++
+			s.print(func() error { return s.render.Frame(made, &f) })
 		}
 		if err == nil {
 			err = s.failed()
@@ -290,6 +362,9 @@ func (s *sending) show() error {
 		}
 	}
 	s.flushOut()
+	if s.counts.NotSent > 0 {
+		s.e.exit = exitNoReply
+	}
 	return s.failed()
 }
 
@@ -327,35 +402,56 @@ func (s *sending) failed() error {
 
 // notSent tells of a frame that nobody was there for.
 func (s *sending) notSent(number uint64, why error) {
+	s.unsettled = true
 	s.print(func() error {
 		s.counts.NotSent++
 		return s.render.NotSent(number, why)
 	})
 }
 
-// begin opens what frames are written to, and tells that they are sent.
-func (s *sending) begin() error {
-	if s.write != "" {
-		s.files = &captureFiles{
-			name: s.write, header: pcapng.Config{Application: "l2ping " + buildVersion(), OS: "Linux"},
-			open: createFile, first: s.facts,
-		}
-		if err := s.files.begin(time.Now()); err != nil {
-			return err
-		}
+// settle tells of all frames that were not sent so far.
+func (s *sending) settle() {
+	if s.unsettled {
+		s.unsettled = false
+		s.print(s.render.Settle)
 	}
+}
+
+// begin tells that frames are sent.
+func (s *sending) begin() {
 	s.began = time.Now()
 	s.print(func() error { return s.render.Start(s.began, s.ifc.Name) })
-	return nil
+}
+
+// tellStatus tells what was counted so far at each SIGQUIT until the function that it
+// returns is called.
+func (s *sending) tellStatus(now func() render.SendEnd) (end func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-s.e.status:
+				counted := now()
+				_, _ = io.WriteString(s.e.stderr, render.SendStatus(&counted, s.answers))
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
 }
 
 // keep writes a frame to the file, if there is one. id is the same for a request and
 // its answers.
 func (s *sending) keep(f *capture.Frame, id uint64) error {
-	if s.files == nil {
+	if s.file == nil {
 		return nil
 	}
-	return s.files.write(&pcapng.Frame{Frame: *f, LinkType: s.facts.LinkType}, &s.facts, &pcapng.Options{PacketID: id})
+	return s.file.write(&pcapng.Frame{Frame: *f, LinkType: s.facts.LinkType}, &s.facts, &pcapng.Options{PacketID: id})
 }
 
 // keepSent writes a frame that left.
@@ -366,14 +462,14 @@ func (s *sending) keepSent(b []byte, at int64, id uint64) error {
 // finish ends the file, and tells what was counted unless there is nothing to tell.
 func (s *sending) finish(before error) error {
 	errs := []error{before}
-	if s.files != nil {
-		errs = append(errs, s.files.finish())
+	if s.file != nil {
+		errs = append(errs, s.file.finish())
 	}
 	s.print(func() error {
 		s.counts.Time = time.Now()
 		s.counts.Duration = s.counts.Time.Sub(s.began)
 		if before != nil && s.counts.Sent == 0 && !s.json {
-			return nil
+			return s.render.Settle()
 		}
 		return s.render.End(&s.counts)
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/l2ping/l2ping/arp"
 	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/render"
 	"github.com/l2ping/l2ping/l2"
 	"github.com/l2ping/l2ping/l2/frame"
 	"github.com/l2ping/l2ping/probe"
@@ -36,13 +37,17 @@ func (s *sending) exchange() error {
 		return err
 	}
 	s.tellRefused(x.MarkRefused())
-	if err := s.begin(); err != nil {
-		return errors.Join(err, x.Close())
-	}
+	s.begin()
+	end := s.tellStatus(func() (e render.SendEnd) {
+		s.mu.Lock()
+		e.NotSent = s.counts.NotSent
+		s.mu.Unlock()
+		takeCounts(&e, x.Statistics())
+		return e
+	})
 	err := s.pair(x)
-	counted := x.Statistics()
-	s.counts.Sent, s.counts.Answered, s.counts.Unanswered = counted.Sent, counted.Answered, counted.Unanswered
-	s.counts.Unpaired, s.counts.Full, s.counts.Dropped = counted.Unpaired, counted.SendRetries, counted.KernelDrops
+	end()
+	takeCounts(&s.counts, x.Statistics())
 	if s.counts.Answered == 0 {
 		s.e.exit = exitNoReply
 	}
@@ -53,6 +58,12 @@ func (s *sending) exchange() error {
 		err = s.lost(err)
 	}
 	return s.finish(err)
+}
+
+// takeCounts takes what an exchange has counted.
+func takeCounts(e *render.SendEnd, c probe.ExchangeStatistics) {
+	e.Sent, e.Answered, e.Unanswered = c.Sent, c.Answered, c.Unanswered
+	e.Unpaired, e.Full, e.Dropped = c.Unpaired, c.SendRetries, c.KernelDrops
 }
 
 // answerFor are the addresses that the host does not answer for by itself: one that is
@@ -112,6 +123,7 @@ func (s *sending) requests(yield func([]byte, error) bool) {
 			waitUntil(s.ctx, s.pace.due(time.Now(), f.Time))
 		}
 		if err == nil {
+			s.settle()
 			s.tellForeign(f.Bytes)
 		}
 		if !yield(f.Bytes, err) {

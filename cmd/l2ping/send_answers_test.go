@@ -265,10 +265,10 @@ func TestSendFiles(t *testing.T) {
 		name, stdout, want string
 		file               []byte
 	}{
-		{"cut", "2 frames sent, ", "after 2 frames: the file ends in the middle of a frame", file[:len(file)-50]},
-		{"zipped", "", "the file ends in the middle of a frame", zipped.Bytes()[:zipped.Len()/2]},
-		{"header", "", "the file ends in the middle of a frame: not even its header is whole", file[:20]},
-		{"empty", "", "an empty file, neither pcap nor pcapng", nil},
+		{"cut", "2 frames sent, ", "is cut off after 2 frames", file[:len(file)-50]},
+		{"zipped", "", "is cut off ", zipped.Bytes()[:zipped.Len()/2]},
+		{"header", "", "is cut off ", file[:20]},
+		{"empty", "", "neither pcap nor pcapng", nil},
 		{"snapped", "", "frame 1: only 60 of its 1000 bytes were captured", pcap(1000, make([]byte, 60))},
 		{"short", "", "frame 1: a frame of 13 bytes is shorter than an Ethernet header, 14", pcap(13, make([]byte, 13))},
 		{"long", "", "frame 1: a frame of 1515 bytes is longer than the MTU, 1500, with the header: 1514", pcap(1515, make([]byte, 1515))},

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
+	"github.com/l2ping/l2ping/cmd/l2ping/internal/render"
 	"github.com/l2ping/l2ping/l2"
 )
 
@@ -28,6 +29,7 @@ type plainSending struct {
 	out   *l2.Link
 	batch [][]byte
 	id    uint32
+	first time.Time // when the first frame was due
 }
 
 // plain sends all frames.
@@ -42,14 +44,18 @@ func (s *sending) plain() (err error) {
 	}
 	defer func() { err = firstError(err, p.out.Close()) }()
 	s.tellRefused(p.out.MarkRefused())
-	if err := s.begin(); err != nil {
-		return err
-	}
+	s.begin()
+	end := s.tellStatus(func() render.SendEnd {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.counts
+	})
 	if err = p.run(); err == nil {
 		err = p.send()
 	} else if left := p.send(); left != nil {
 		err = left // what is ahead of a bad frame leaves before that is told
 	}
+	end()
 	if errors.Is(err, s.ctx.Err()) {
 		err = nil
 	}
@@ -90,6 +96,10 @@ func (p *plainSending) run() error {
 
 // take sends a frame when it is due, with others if it may.
 func (p *plainSending) take(f *craft.Frame) error {
+	p.settle()
+	if p.first.IsZero() {
+		p.first = time.Now()
+	}
 	if p.pace.interval > 0 || p.pace.replay {
 		now := time.Now()
 		if due := p.pace.due(now, f.Time); due.After(now) {
@@ -116,8 +126,8 @@ func (p *plainSending) send() error {
 	for len(batch) > 0 {
 		n, err := p.out.SendBatch(batch, p.id)
 		p.id += uint32(n)
-		p.counts.Sent += uint64(n)
-		if p.files != nil {
+		p.count(n, 0)
+		if p.file != nil {
 			now := time.Now().UnixNano()
 			for i, b := range batch[:n] {
 				if err := p.keepSent(b, now, p.counts.Sent-uint64(n-i-1)); err != nil {
@@ -136,13 +146,23 @@ func (p *plainSending) send() error {
 		case time.Since(full) > fullFor:
 			return fmt.Errorf("send on %s: its queue has been full for %v", p.ifc.Name, fullFor)
 		}
-		p.counts.Full++
+		p.count(0, 1)
 		if p.ctx.Err() != nil {
 			return nil
 		}
 		waitUntil(p.ctx, time.Now().Add(fullPause))
 	}
 	return nil
+}
+
+// count counts frames that left, and how often the queue was full.
+func (p *plainSending) count(sent int, full uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.counts.Full += full; sent > 0 {
+		p.counts.Sent += uint64(sent)
+		p.counts.Span = time.Since(p.first)
+	}
 }
 
 // why is the reason for a frame that did not leave.

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
 
+	"github.com/l2ping/l2ping/capture/pcapng"
 	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
 	"github.com/l2ping/l2ping/l2/frame"
 )
@@ -28,14 +31,14 @@ func (s *sending) from(expressions []*craft.Expression) error {
 	case s.read != "":
 		s.round = s.fromFile
 		if s.read == "-" {
-			return nil
+			return s.notItself("-r -")
 		}
 		// A file that is not there is told before anything is done.
 		file, err := os.Open(s.read)
 		if err != nil {
 			return err
 		}
-		return file.Close()
+		return firstError(oneFile(file, "-r "+s.read, s.write), file.Close())
 	case s.hexText != "":
 		frames, err := s.fromHex()
 		if err != nil {
@@ -44,6 +47,14 @@ func (s *sending) from(expressions []*craft.Expression) error {
 		s.round = func() iter.Seq2[craft.Frame, error] { return all(frames) }
 	default:
 		s.round = s.fromExpressions(expressions)
+	}
+	return nil
+}
+
+// notItself refuses to write over what standard input is read from.
+func (s *sending) notItself(flag string) error {
+	if file, ok := s.e.stdin.(interface{ Stat() (fs.FileInfo, error) }); ok {
+		return oneFile(file, flag, s.write)
 	}
 	return nil
 }
@@ -74,10 +85,14 @@ func (s *sending) fromExpressions(expressions []*craft.Expression) func() iter.S
 	made := make([]lonely, len(expressions))
 	one := func(i int, yield func(craft.Frame, error) bool) bool {
 		now := time.Now()
+		s.of = nth(i, len(expressions))
 		if l := &made[i]; !l.made.IsZero() && now.Sub(l.made) < lonelyFor {
 			return yield(l.frame, nil)
 		}
 		for f, err := range s.way.frames(s.ctx, expressions[i]) {
+			if err != nil && !isPassedOver(err) {
+				err = ofExpression(s.of, err)
+			}
 			if err == nil && len(s.vlans) > 0 {
 				f.Bytes = tag(f.Bytes, s.vlans)
 			}
@@ -129,25 +144,52 @@ func (s *sending) fromFile() iter.Seq2[craft.Frame, error] {
 				return
 			}
 			defer file.Close()
-			in = file
+			if in = file; !isRegular(file) {
+				in = &input{file: file, interrupted: s.e.interrupted}
+			}
 		}
-		n := 0
-		for f, err := range craft.ReadFile(in) {
-			n++
-			if err == nil {
-				err = s.fits(&f)
-				if err != nil {
-					err = fmt.Errorf("frame %d: %w", n, err)
-				}
+		name := fileName(s.read)
+		r, err := pcapng.NewReader(in)
+		if s.ctx.Err() != nil {
+			return // what is cut off then is so by us
+		}
+		if err != nil {
+			yield(craft.Frame{}, ofFile(name, 0, err))
+			return
+		}
+		n := uint64(0)
+		for f, err := range r.Frames() {
+			if s.ctx.Err() != nil {
+				return
 			}
 			if err != nil {
-				err = fmt.Errorf("%s: %w", fileName(s.read), err)
+				yield(craft.Frame{}, ofFile(name, n, err))
+				return
 			}
-			if !yield(f, err) || err != nil {
+			n++
+			made := fileFrame(&f)
+			if err := s.fits(&made); err != nil {
+				yield(craft.Frame{}, fmt.Errorf("%s: frame %d: %w", name, n, err))
+				return
+			}
+			if !yield(made, nil) {
 				return
 			}
 		}
 	}
+}
+
+// fileFrame is a frame of a file, to be sent.
+func fileFrame(f *pcapng.Frame) craft.Frame {
+	made := craft.Frame{Bytes: bytes.Clone(f.Data), LinkType: layers.LinkType(f.LinkType), Length: f.Length}
+	if f.Arrival != 0 {
+		made.Time = time.Unix(0, f.Arrival)
+	}
+	switch made.LinkType {
+	case layers.LinkTypeIPv4, layers.LinkTypeIPv6, 12, 14: // the last two are BSD's
+		made.LinkType = layers.LinkTypeRaw
+	}
+	return made
 }
 
 // fits tells whether a file's frame is whole, and of the interface's kind.
@@ -177,9 +219,15 @@ func (s *sending) fromHex() (frames []craft.Frame, err error) {
 	text, what := s.hexText, "--hex"
 	if text == "-" {
 		what = "standard input"
+		if err := s.notItself("--hex -"); err != nil {
+			return nil, err
+		}
 		b, err := io.ReadAll(io.LimitReader(s.e.stdin, maxHexText+1))
 		if err != nil {
 			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		if s.ctx.Err() != nil {
+			return nil, nil // they may be cut off
 		}
 		if len(b) > maxHexText {
 			return nil, fmt.Errorf("standard input: more than %d MiB of digits", maxHexText>>20)
@@ -196,31 +244,106 @@ func (s *sending) fromHex() (frames []craft.Frame, err error) {
 	return frames, nil
 }
 
+// maxHeld is how many frames that lead nowhere are told of only when it is known that
+// others lead somewhere.
+const maxHeld = 256
+
 // frames are those of all rounds. An error that is a passedOver stands for one frame;
-// any other is the last.
+// any other is the last. Among those is that in a round no frame leads anywhere.
 func (s *sending) frames() iter.Seq2[craft.Frame, error] {
 	return func(yield func(craft.Frame, error) bool) {
 		number := uint64(0)
 		for round := uint64(0); s.rounds == 0 || round < s.rounds; round++ {
 			before := number
 			s.pace.round()
+			m := &making{yield: yield, most: maxHeld}
+			if s.json {
+				m.most = 0 // each is an event
+			}
 			for f, err := range s.round() {
 				number++
-				if err == nil && s.ifc != nil {
-					if err = s.link.Check(f.Bytes); err != nil {
-						err = fmt.Errorf("frame %d: %w", number, err)
-					}
+				if err == nil {
+					err = s.check(&f, number)
 				}
-				if !yield(f, err) || err != nil && !isPassedOver(err) || s.ctx.Err() != nil {
+				if !m.next(f, err) || s.ctx.Err() != nil {
 					return
 				}
 			}
-			if number == before {
+			switch {
+			case s.ctx.Err() != nil:
+				return
+			case number == before:
 				yield(craft.Frame{}, errors.New("there is no frame to send"))
 				return
+			case m.nowhere == number-before:
+				yield(craft.Frame{}, m.why())
+				return
+			case round == 0 && s.rounds != 1:
+				s.settle()
 			}
 		}
 	}
+}
+
+// check tells whether the interface takes a frame, and has the file made that it is
+// written to then.
+func (s *sending) check(f *craft.Frame, number uint64) error {
+	if s.ifc != nil {
+		err := s.link.Check(f.Bytes)
+		switch {
+		case err != nil && s.of > 0:
+			return fmt.Errorf("frame %d, of expression %d: %w", number, s.of, err)
+		case err != nil:
+			return fmt.Errorf("frame %d: %w", number, err)
+		}
+	}
+	if s.file != nil {
+		return s.file.begin()
+	}
+	return nil
+}
+
+// A making passes the frames of a round on. Those that lead nowhere wait, at its
+// beginning: where no frame leads anywhere one error says it all.
+type making struct {
+	yield   func(craft.Frame, error) bool
+	most    int     // that wait
+	held    []error // those that do
+	nowhere uint64  // how many lead nowhere
+	first   error   // of those
+}
+
+// next passes a frame on, and tells whether there may be more.
+func (m *making) next(f craft.Frame, err error) bool {
+	if leadsNowhere(err) {
+		m.nowhere++
+		if m.first == nil {
+			m.first = err
+		}
+		if m.nowhere <= uint64(m.most) && int(m.nowhere) == len(m.held)+1 {
+			m.held = append(m.held, err)
+			return true
+		}
+	}
+	for _, waited := range m.held {
+		if !m.yield(craft.Frame{}, waited) {
+			return false
+		}
+	}
+	m.held, m.most = nil, 0
+	return m.yield(f, err) && (err == nil || isPassedOver(err))
+}
+
+// why says that no frame leads anywhere.
+func (m *making) why() error {
+	err := m.first
+	if passed := (passedOver{}); errors.As(err, &passed) {
+		err = passed.error
+	}
+	if m.nowhere > 1 {
+		err = fmt.Errorf("none of %d frames can be sent: %w", m.nowhere, err)
+	}
+	return err
 }
 
 // A pace says when frames are due.

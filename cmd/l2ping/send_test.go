@@ -4,17 +4,26 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
+	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/capture"
+	"github.com/l2ping/l2ping/capture/pcapng"
 	"github.com/l2ping/l2ping/cmd/l2ping/internal/craft"
 	"github.com/l2ping/l2ping/internal/lab"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
@@ -45,7 +54,8 @@ func TestSendUsage(t *testing.T) {
 		{"ARP() --rate 0", "not a number of frames a second"},
 		{"ARP() --rate NaN", "not a number of frames a second"},
 		{"ARP() --rate 1e9", "not a number of frames a second"},
-		{"ARP() --retry x", "invalid argument"},
+		{"ARP() --retry x", "not a whole number such as 3, or -3"},
+		{"ARP() --retry 1.5", "not a whole number such as 3, or -3"},
 	} {
 		var out, errs bytes.Buffer
 		e := &env{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, interrupted: t.Context(), release: func() {}}
@@ -148,20 +158,219 @@ func TestSendSweep(t *testing.T) {
 	}
 }
 
-// A file that ends within a frame gives those ahead of it, and one line.
-func TestSendTruncatedFile(t *testing.T) {
-	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+// What is wrong with a file is told in the words of the capture that reads it.
+func TestSendFileWords(t *testing.T) {
 	whole, err := os.ReadFile("testdata/capture/words.pcap")
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), "cut.pcap")
-	if err := os.WriteFile(name, whole[:24+16+30], 0o644); err != nil {
-		t.Fatal(err)
+	ends := 24
+	for range 10 { // of which each is whole
+		ends += 16 + int(binary.LittleEndian.Uint32(whole[ends+8:]))
 	}
-	stdout, stderr, exit := runIn(t, pair.Near, command("send", "-i", "eth0", "-r", name))
-	if want := "l2ping: " + name + ": after 0 frames: the file ends in the middle of a frame\n"; stdout != "" || stderr != want || exit != exitError {
-		t.Errorf("exit status %d, %q, %q; want %q", exit, stdout, stderr, want)
+	whole = whole[:ends]
+	absurd, unbounded := bytes.Clone(whole), bytes.Clone(whole)
+	binary.LittleEndian.PutUint32(absurd[24+8:], 1<<31)
+	binary.LittleEndian.PutUint32(unbounded[16:], 0)
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	for name, file := range map[string][]byte{
+		"cut":            whole[:24+16+30],
+		"cut later":      whole[:len(whole)-1],
+		"header":         whole[:20],
+		"empty":          nil,
+		"a few bytes":    []byte("abc"),
+		"text":           []byte("GET / HTTP/1.1, and so on, and so forth"),
+		"absurd":         absurd,
+		"without a most": unbounded,
+	} {
+		path := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(path, file, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var told [2]string
+		var exits [2]int
+		for i, args := range [][]string{{"send", "-n", "-q", "-r", path}, {"capture", "-r", path}} {
+			_, stderr, exit := runIn(t, pair.Near, command(args...))
+			if exit != exitOK {
+				lines := slices.Collect(strings.Lines(stderr))
+				told[i] = lines[len(lines)-1]
+			}
+			exits[i] = exit
+		}
+		if told[0] != told[1] || exits[0] != exits[1] || exits[0] == exitOK && name != "without a most" {
+			t.Errorf("%s: send says %q, with exit status %d, and capture %q, with %d", name, told[0], exits[0], told[1], exits[1])
+		}
+	}
+}
+
+// What standard input is read from is not written over either.
+func TestSendOverStandardInput(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	name := filepath.Join(t.TempDir(), "digits")
+	const digits = "02005e00530202005e00530188b5\n"
+	must(t, os.WriteFile(name, []byte(digits), 0o644))
+	for _, flag := range []string{"-r", "--hex"} {
+		in, err := os.Open(name)
+		must(t, err)
+		cmd := command("send", "-i", "eth0", flag, "-", "-w", name)
+		cmd.Stdin = in
+		stdout, stderr, exit := runIn(t, pair.Near, cmd)
+		must(t, in.Close())
+		if want := "l2ping: " + flag + " - and -w " + name + " are one file\n"; exit != exitError || stdout != "" || stderr != want {
+			t.Errorf("%s: exit status %d, %q, %q; want %q", flag, exit, stdout, stderr, want)
+		}
+	}
+	if left, err := os.ReadFile(name); err != nil || string(left) != digits {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
+
+// A read that waits for more does not outlast an interrupt.
+func TestSendInterruptedRead(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	file, err := os.ReadFile("testdata/capture/words.pcap")
+	must(t, err)
+	for _, more := range []string{"-q", "--answers"} {
+		in, out, err := os.Pipe()
+		must(t, err)
+		defer out.Close()
+		_, err = out.Write(file[:24+8]) // the frame to come is cut off
+		must(t, err)
+		cmd := command("send", "-i", "eth0", "--json", "-r", "-", more)
+		cmd.Stdin = in
+		p, err := start(pair.Near, cmd)
+		must(t, errors.Join(err, in.Close()))
+		if line, ok := p.stdout.line(); !ok || !strings.Contains(line, `"event":"start"`) {
+			t.Fatalf("%s: it begins with %q, %s", more, line, p.stderr)
+		}
+		must(t, p.signal(unix.SIGINT))
+		exit, err := p.wait()
+		must(t, err)
+		if p.stderr.String() != "" || exit == exitError || !strings.Contains(p.stdout.String(), `"event":"summary"`) {
+			t.Errorf("%s: exit status %d, %q\n%s", more, exit, p.stderr, p.stdout)
+		}
+	}
+}
+
+// A file's frames have its times, and begin with what its link types say.
+func TestSendFileFrame(t *testing.T) {
+	data := []byte{1, 2, 3}
+	for _, link := range []pcapng.LinkType{12, 14, 101, 228, 229} {
+		f := pcapng.Frame{Frame: capture.Frame{Data: data, Length: 5, Arrival: 1_700_000_000_123_456_789}, LinkType: link}
+		got := fileFrame(&f)
+		if got.LinkType != layers.LinkTypeRaw || got.Length != 5 || got.Time.UnixNano() != f.Arrival || !bytes.Equal(got.Bytes, data) || &got.Bytes[0] == &data[0] {
+			t.Errorf("link type %d: %+v", link, got)
+		}
+	}
+	if got := fileFrame(&pcapng.Frame{Frame: capture.Frame{Data: data}, LinkType: 276}); got.LinkType != layers.LinkTypeLinuxSLL2 || !got.Time.IsZero() {
+		t.Errorf("without a time, and of another kind: %+v", got)
+	}
+}
+
+// Frames that lead nowhere wait for others. So many wait at most, and where there are
+// no others one error says it.
+func TestSendMaking(t *testing.T) {
+	nowhere := passedOver{error: errors.New("nowhere"), nowhere: true}
+	silent := passedOver{error: errors.New("silent")}
+	for _, tt := range []struct {
+		name, in, want string
+		why            string
+	}{
+		{"one", "n", "", "nowhere"},
+		{"as many as wait", "nnn", "", "none of 3 frames can be sent: nowhere"},
+		{"more than wait", "nnnnn", "nnnnn", "none of 5 frames can be sent: nowhere"},
+		{"ahead of others", "nngn", "nngn", ""},
+		{"ahead of a silent one", "ns", "ns", ""},
+		{"behind others", "gnn", "gnn", ""},
+		{"ahead of an error", "nne", "nne", ""},
+	} {
+		var out strings.Builder
+		m := &making{most: 3, yield: func(_ craft.Frame, err error) bool {
+			switch {
+			case err == nil:
+				out.WriteByte('g')
+			case leadsNowhere(err):
+				out.WriteByte('n')
+			case isPassedOver(err):
+				out.WriteByte('s')
+			default:
+				out.WriteByte('e')
+			}
+			return true
+		}}
+		errs := map[rune]error{'n': nowhere, 's': silent, 'e': errors.New("another")}
+		for i, c := range tt.in {
+			if m.next(craft.Frame{}, errs[c]) != (c != 'e') {
+				t.Errorf("%s: the %dth ends it, or does not", tt.name, i+1)
+			}
+		}
+		if out.String() != tt.want {
+			t.Errorf("%s: %q passed on as %q, want %q", tt.name, tt.in, &out, tt.want)
+		}
+		if all := m.nowhere == uint64(len(tt.in)); all != (tt.why != "") || all && m.why().Error() != tt.why {
+			t.Errorf("%s: %d of %d lead nowhere, want %q", tt.name, m.nowhere, len(tt.in), tt.why)
+		}
+	}
+}
+
+// Frames are in the file soon after they have left: whoever kills the process has them.
+func TestSendWritesSoon(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	labtest.StartPeer(t, pair.Far, "eth0", "address 198.51.100.2")
+	for _, more := range []string{"-q", "--answers"} {
+		name := filepath.Join(t.TempDir(), "pipe")
+		must(t, unix.Mkfifo(name, 0o600))
+		pipe, err := os.OpenFile(name, os.O_RDWR, 0)
+		must(t, err)
+		defer pipe.Close()
+		p, err := start(pair.Near, command("send", "-i", "eth0", "-c", "0", "--rate", "100", "-w", name, more, `ARP(pdst="198.51.100.2")`))
+		must(t, err)
+		must(t, pipe.SetReadDeadline(time.Now().Add(hangLimit))) // for want of any
+		r, err := pcapng.NewReader(pipe)
+		must(t, err)
+		n := 0
+		for _, err := range r.Frames() {
+			must(t, err)
+			if n++; n == 5 {
+				break
+			}
+		}
+		must(t, p.signal(unix.SIGKILL))
+		if _, err := p.wait(); err == nil {
+			t.Error("killed, and it ended by itself")
+		}
+	}
+}
+
+// SIGQUIT prints the counts so far.
+func TestSendStatus(t *testing.T) {
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	labtest.StartPeer(t, pair.Far, "eth0", "address 198.51.100.2")
+	for _, tt := range []struct{ more, want string }{
+		{"-q", `^[1-9]\d* frames? sent, [1-9]\d* not sent$`},
+		{"--answers", `^[1-9]\d* frames? sent, \d+ answered, \d+ unanswered, [1-9]\d* not sent$`},
+	} {
+		p, err := start(pair.Near, command("send", "-i", "eth0", "--json", "-c", "0", "--rate", "100", tt.more, "--dst-mac", pair.FarMAC.String(),
+			`IP(dst="203.0.113.1")/UDP()`, `IP(dst="198.51.100.2")/UDP()`))
+		must(t, err)
+		line, ok := p.stdout.line()
+		if !ok || !strings.Contains(line, `"event":"start"`) {
+			t.Fatalf("%s: it begins with %q, %s", tt.more, line, p.stderr)
+		}
+		line = ""
+		for asked := 0; !regexp.MustCompile(tt.want).MatchString(line); asked++ {
+			if asked == 1000 {
+				t.Fatalf("%s: %q", tt.more, line)
+			}
+			must(t, p.signal(unix.SIGQUIT))
+			if line, ok = p.stderr.line(); !ok {
+				t.Fatalf("%s: it ended: %s", tt.more, p.stderr)
+			}
+		}
+		must(t, p.signal(unix.SIGINT))
+		if _, err := p.wait(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -201,7 +410,7 @@ var sendSchema = schema{
 	"unanswered": {"seq!": positive, "tries!": integer, "reason": text, "request!": object(sendFrameKeys)},
 	"summary": {
 		"sent!": integer, "answered": integer, "unanswered": integer, "unpaired": integer, "kernel_drops": integer,
-		"not_sent!": integer, "queue_full!": integer, "duration_ns!": integer,
+		"answers": integer, "not_sent!": integer, "queue_full!": integer, "duration_ns!": integer,
 		"rtt_ns": object(map[string]check{"min!": positive, "mean!": positive, "max!": positive}),
 	},
 }

@@ -17,14 +17,43 @@ import (
 )
 
 // A passedOver is the error of a frame that is left out, and the others sent: nobody
-// told the MAC of its next hop, or of several destinations one cannot be reached.
-type passedOver struct{ error }
+// told the MAC of its next hop, or its destination cannot be reached.
+type passedOver struct {
+	error
+	nowhere bool // it is the destination
+}
 
 func (e passedOver) Unwrap() error { return e.error }
 
 func isPassedOver(err error) bool {
 	passed := passedOver{}
 	return errors.As(err, &passed)
+}
+
+// leadsNowhere tells whether a frame is left out for its destination.
+func leadsNowhere(err error) bool {
+	passed := passedOver{}
+	return errors.As(err, &passed) && passed.nowhere
+}
+
+// unreachable tells whether an error of routing is about a destination.
+func unreachable(err error) bool {
+	local, noRoute := (*localError)(nil), (*l2.NoRouteError)(nil)
+	return errors.As(err, &local) || errors.As(err, &noRoute) || errors.Is(err, l2.ErrNoAddress)
+}
+
+// A localError says that a destination is this host. It is no l2.ErrLocal, as what
+// helps a ping against that does not help here.
+type localError struct {
+	dst  netip.Addr
+	text string // l2's
+}
+
+func (e *localError) Error() string {
+	if e.dst.IsLoopback() {
+		return fmt.Sprintf("%s, which a dst that is left out stands for, is this host itself (only lo leads there)", e.dst)
+	}
+	return e.text
 }
 
 // A silentError says that nobody told the MAC of a next hop.
@@ -133,9 +162,8 @@ func (w *sendWay) frames(ctx context.Context, x *craft.Expression) iter.Seq2[cra
 			if ctx.Err() != nil {
 				return
 			}
-			local, noRoute := errors.Is(err, l2.ErrLocal), (*l2.NoRouteError)(nil)
-			if several && (local || errors.As(err, &noRoute)) {
-				err = passedOver{err}
+			if unreachable(err) {
+				err = passedOver{error: err, nowhere: true}
 			}
 			// Routes and neighbors go with the interface, and then for all frames.
 			if err != nil && !w.s.dryRun {
@@ -168,7 +196,9 @@ func (p *paths) to(dst netip.Addr) (*l2.Path, error) {
 		q.Source = netip.Addr{}
 	}
 	p.dst = dst
-	p.path, p.err = p.w.routing.Path(s.ifc, q)
+	if p.path, p.err = p.w.routing.Path(s.ifc, q); errors.Is(p.err, l2.ErrLocal) {
+		p.err = &localError{dst: dst, text: p.err.Error()}
+	}
 	return p.path, p.err
 }
 
@@ -185,6 +215,27 @@ func (p *paths) Source(dst netip.Addr) (netip.Addr, error) {
 		return netip.Addr{}, err
 	}
 	return path.Source, nil
+}
+
+// Asking is craft.Env's. Where routing has no answer, the address that is asked for is
+// taken if it is the interface's own, for conflicts are found so, or else the first
+// one. A host without an address asks from 0.0.0.0 (RFC 5227, section 2.1.1).
+func (p *paths) Asking(dst netip.Addr) (netip.Addr, error) {
+	source, err := p.Source(dst)
+	if err == nil || !unreachable(err) && !dst.IsUnspecified() {
+		return source, err
+	}
+	source = netip.IPv4Unspecified()
+	for _, own := range p.w.s.ifc.Owner().Addresses {
+		switch a := own.Addr(); {
+		case !a.Is4():
+		case a == dst:
+			return a, nil
+		case source.IsUnspecified():
+			source = a
+		}
+	}
+	return source, nil
 }
 
 // A sighted is a next hop that a scout has seen.
@@ -271,7 +322,7 @@ func (a *asker) NextHop(dst netip.Addr) (frame.MAC, error) {
 		case err != nil:
 			return frame.MAC{}, err
 		case !n.Known():
-			return frame.MAC{}, passedOver{&silentError{hop: path.NextHop, untagged: a.untagged}}
+			return frame.MAC{}, passedOver{error: &silentError{hop: path.NextHop, untagged: a.untagged}}
 		}
 		return n.MAC, nil
 	}

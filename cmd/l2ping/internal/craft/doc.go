@@ -1,6 +1,6 @@
 // Package craft makes the frames that `l2ping send` sends: from an expression in
-// scapy's manner, from hexadecimal digits, or from a capture file. It opens no
-// socket: what the kernel's path has to say it asks an Env.
+// scapy's manner, or from hexadecimal digits. It opens no socket: what the kernel's
+// path has to say it asks an Env.
 //
 // An expression is what scapy would be given, for the layers that this package
 // has: layers joined by /, fields by name with Python's literals, sets (lists,

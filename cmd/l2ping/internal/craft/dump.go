@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,8 +28,14 @@ func Dump(f Frame) string {
 				p.Layers()[i+1].LayerType() == gopacket.LayerTypeDecodeFailure {
 				continue
 			}
+			if i > 0 && l.LayerType() == gopacket.LayerTypeDecodeFailure && carriesUnknown(p.Layers()[i-1]) {
+				break
+			}
 			correct, isWrong := wrong[i]
 			dumpLayer(&b, l, layerDump{wrong: isWrong, correct: correct})
+			if carriesUnknown(l) && len(l.LayerPayload()) > 0 {
+				fmt.Fprintf(&b, "Payload, %s\n", counted(len(l.LayerPayload()), "byte"))
+			}
 		}
 	}
 	dumpBytes(&b, f.Bytes)
@@ -45,6 +52,26 @@ func decoder(link layers.LinkType) gopacket.Decoder {
 		return link
 	}
 	return nil
+}
+
+// carriesUnknown tells whether a layer says that it carries what gopacket knows
+// nothing of: there is nothing wrong with that.
+func carriesUnknown(l gopacket.Layer) bool {
+	switch l := l.(type) {
+	case *layers.Ethernet:
+		return l.EthernetType.LayerType() == gopacket.LayerTypeZero
+	case *layers.Dot1Q:
+		return l.Type.LayerType() == gopacket.LayerTypeZero
+	case *layers.SNAP:
+		return l.Type.LayerType() == gopacket.LayerTypeZero
+	case *layers.GRE:
+		return l.Protocol.LayerType() == gopacket.LayerTypeZero
+	case *layers.IPv4:
+		return l.Protocol.LayerType() == gopacket.LayerTypeZero
+	case *layers.IPv6:
+		return l.NextHeader.LayerType() == gopacket.LayerTypeZero
+	}
+	return false
 }
 
 // wrongChecksums are what the checksums of layers should be that are not, by the
@@ -105,7 +132,7 @@ type layerDump struct {
 }
 
 // fields gathers those that are exported, and those of structs that are embedded.
-// Of truth values the true ones are named, on one line.
+// Of truth values the true ones are named, on one line; if none is, there is no line.
 func (d *layerDump) fields(v reflect.Value) {
 	var named []string
 	truths := -1
@@ -129,10 +156,12 @@ func (d *layerDump) fields(v reflect.Value) {
 			d.field(at.Name, f)
 		}
 	}
-	if truths >= 0 {
-		if d.lines[truths][1] = strings.Join(named, ", "); named == nil {
-			d.lines[truths][1] = "-"
-		}
+	switch {
+	case truths < 0:
+	case named == nil:
+		d.lines = slices.Delete(d.lines, truths, truths+1)
+	default:
+		d.lines[truths][1] = strings.Join(named, ", ")
 	}
 }
 
@@ -164,6 +193,8 @@ func (d *layerDump) field(name string, v reflect.Value) {
 		if d.wrong {
 			text += fmt.Sprintf(" (wrong, 0x%04x is right)", d.correct)
 		}
+	case strings.HasSuffix(name, "Port") && v.CanUint():
+		text = strconv.FormatUint(v.Uint(), 10)
 	case strings.HasSuffix(name, "HwAddress") && v.Kind() == reflect.Slice:
 		text = net.HardwareAddr(v.Bytes()).String()
 	case strings.HasSuffix(name, "ProtAddress") && v.Kind() == reflect.Slice:

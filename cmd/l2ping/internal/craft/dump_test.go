@@ -25,6 +25,8 @@ func TestDump(t *testing.T) {
 		`IPv6(dst="2001:db8::2")/IPv6ExtHdrHopByHop(options=RouterAlert())/UDP(sport=1, dport=2, chksum=3)/("\x00long"*8)`,
 		`Ether(type=0x88b5)/"own\nprotocol"`,
 		`Ether()/IP(dst="198.51.100.2", proto=6)/"x"`,
+		`Dot1Q(vlan=5, type=0x88b5)/"own"`,
+		`IPv6(dst="2001:db8::2", nh=253)/"own"`,
 		`IP(src="0.0.0.0", dst="255.255.255.255")/UDP(sport=68, dport=67)/BOOTP(chaddr="02:00:5e:00:53:01")/DHCP(options=[("message-type", "discover"), "end"])`,
 		`Ether(dst="01:80:c2:00:00:0e")/LLDPDUChassisID(subtype=4, id="02:00:5e:00:53:01")/LLDPDUPortID(subtype=5, id="eth0")/LLDPDUTimeToLive(ttl=120)/LLDPDUEndOfLLDPDU()`,
 	} {

@@ -17,6 +17,10 @@ type Env interface {
 	// Source returns the address to send from to a destination, of the same
 	// family.
 	Source(dst netip.Addr) (netip.Addr, error)
+	// Asking returns the IPv4 address to ask for the MAC of dst from. What asks
+	// everybody needs no route to dst, and dst may be the address itself: so it
+	// is found out who else has it.
+	Asking(dst netip.Addr) (netip.Addr, error)
 	// NextHop returns the MAC of who takes packets to a destination. It is not
 	// asked about groups and 255.255.255.255, which say their own.
 	NextHop(dst netip.Addr) (frame.MAC, error)
@@ -47,7 +51,7 @@ func (l Link) Check(b []byte) error {
 		return nil
 	}
 	if len(b) < frame.EthernetHeaderLen {
-		return fmt.Errorf("a frame of %d bytes is shorter than an Ethernet header, %d", len(b), frame.EthernetHeaderLen)
+		return fmt.Errorf("a frame of %s is shorter than an Ethernet header, %d", counted(len(b), "byte"), frame.EthernetHeaderLen)
 	}
 	room, tag := frame.EthernetHeaderLen+l.MTU, ""
 	if b[12] == 0x81 && b[13] == 0 {

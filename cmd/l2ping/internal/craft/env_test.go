@@ -30,6 +30,7 @@ func TestAsksForWhatIsLeftOut(t *testing.T) {
 		expression    string
 		noLink        bool
 		sources, hops []netip.Addr
+		asking        []netip.Addr
 	}{
 		{expression: `IP(dst="198.51.100.2")/TCP(dport=(1, 50))`, sources: addrs("198.51.100.2"), hops: addrs("198.51.100.2")},
 		{expression: `IP(dst="198.51.100.2/31")/TCP(dport=(1, 25))`, sources: addrs("198.51.100.2", "198.51.100.3"), hops: addrs("198.51.100.2", "198.51.100.3")},
@@ -40,7 +41,8 @@ func TestAsksForWhatIsLeftOut(t *testing.T) {
 		{expression: `IP(dst="224.0.0.1")/UDP()`, sources: addrs("224.0.0.1")},
 		{expression: `IP(dst="255.255.255.255", src="0.0.0.0")/UDP()`},
 		{expression: `IPv6(dst="ff02::1", src="2001:db8::1")/UDP()`},
-		{expression: `ARP(pdst="198.51.100.2")`, sources: addrs("198.51.100.2")},
+		{expression: `ARP(pdst="198.51.100.2")`, asking: addrs("198.51.100.2")},
+		{expression: `ARP(pdst="198.51.100.2/31", op=[1, 2])`, asking: addrs("198.51.100.2", "198.51.100.3"), hops: addrs("198.51.100.2", "198.51.100.3")},
 		{expression: `ARP(pdst="198.51.100.2", psrc="0.0.0.0")`},
 		{expression: `ARP(op=2, pdst="198.51.100.2", psrc="203.0.113.1")`, hops: addrs("198.51.100.2")},
 		{expression: `ARP(op=2, pdst="198.51.100.2", psrc="203.0.113.1", hwdst="02:00:5e:00:53:09")`},
@@ -54,8 +56,9 @@ func TestAsksForWhatIsLeftOut(t *testing.T) {
 	} {
 		w := &world{noLink: tt.noLink}
 		take(t, tt.expression, w, 100)
-		if !slices.Equal(w.sources, tt.sources) || !slices.Equal(w.hops, tt.hops) {
-			t.Errorf("%s: asked for the sources of %v and the next hops of %v, want %v and %v", tt.expression, w.sources, w.hops, tt.sources, tt.hops)
+		if !slices.Equal(w.sources, tt.sources) || !slices.Equal(w.hops, tt.hops) || !slices.Equal(w.asking, tt.asking) {
+			t.Errorf("%s: asked for the sources of %v, those of ARP for %v, and the next hops of %v, want %v, %v and %v",
+				tt.expression, w.sources, w.asking, w.hops, tt.sources, tt.asking, tt.hops)
 		}
 	}
 }
@@ -199,6 +202,7 @@ func TestCheck(t *testing.T) {
 		{ethernet, sized(1514), ""},
 		{ethernet, sized(1518, 0x81, 0), ""},
 		{ethernet, nil, "a frame of 0 bytes is shorter than an Ethernet header, 14"},
+		{ethernet, sized(1), "a frame of 1 byte is shorter"},
 		{ethernet, sized(13), "a frame of 13 bytes is shorter than an Ethernet header, 14"},
 		{ethernet, sized(1515), "a frame of 1515 bytes is longer than the MTU, 1500, with the header: 1514"},
 		{ethernet, sized(1515, 0x88, 0xa8), "a frame of 1515 bytes is longer"},
@@ -250,6 +254,8 @@ func (still) Source(dst netip.Addr) (netip.Addr, error) {
 	}
 	return near6, nil
 }
+
+func (still) Asking(netip.Addr) (netip.Addr, error) { return near, nil }
 
 func (still) NextHop(netip.Addr) (frame.MAC, error) { return hopMAC, nil }
 

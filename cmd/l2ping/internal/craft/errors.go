@@ -37,38 +37,41 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// edits counts the bytes to insert, delete or replace to make b of a; whatever
-// is not below limit may come out as limit.
+// edits counts the bytes to insert, delete or replace, and the neighbors to swap, to
+// make b of a; whatever is not below limit may come out as limit.
 func edits(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit
 	}
-	row := make([]int, len(b)+1)
+	// The rows of a's letter, and of the one and the two before.
+	row, last, earlier := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		row, last, earlier = earlier, row, last
 		row[0] = i + 1
 		for j := range len(b) {
-			cost := diagonal
+			cost := last[j]
 			if a[i] != b[j] {
 				cost++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			row[j+1] = min(cost, row[j]+1, last[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], earlier[j-1]+1)
+			}
 		}
 	}
 	return row[len(b)]
 }
 
-// choices is the list of names for an error, with the likeliest ahead.
+// choices is for an error the name that was most likely meant, or else the list of
+// all.
 func choices(what, word string, names []string) string {
-	list := what + ": " + strings.Join(names, ", ")
 	if near := nearest(word, names); near != "" {
-		return fmt.Sprintf("did you mean %s? %s", near, list)
+		return fmt.Sprintf("did you mean %s?", near)
 	}
-	return list
+	return what + ": " + strings.Join(names, ", ")
 }
 
 // sorted returns the keys of a map in order.

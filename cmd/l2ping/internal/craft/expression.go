@@ -5,6 +5,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gopacket/gopacket/layers"
@@ -64,12 +65,23 @@ func (p *parser) expression(chain []*node) (*Expression, error) {
 		connect(append([]*node{e.ether}, chain...))
 	case first.layer.is("Ether", "Dot3", "Raw", "Padding"):
 	default:
-		return nil, p.wrong(first.at, "%s cannot start a frame: put IP(dst=...) or Ether() ahead of it", first.layer.name)
+		return nil, p.wrong(first.at, "%s cannot start a frame: put %s or Ether() ahead of it", first.layer.name, first.layer.carrier())
 	}
 	connect(chain)
 	e.nodes = p.nodes
 	e.addAxes(chain)
 	return e, nil
+}
+
+// carrier is the packet that a layer stands in: of ICMPv6, and of IPv6's own headers,
+// no IPv4 one.
+func (l *layer) carrier() string {
+	_, in4 := l.over["IP"]
+	_, in6 := l.over["IPv6"]
+	if in6 && !in4 || strings.HasPrefix(l.name, "ICMPv6") {
+		return "IPv6(dst=...)"
+	}
+	return "IP(dst=...)"
 }
 
 // connect tells each layer what the next one makes of it.
@@ -112,6 +124,17 @@ func (e *Expression) Count() uint64 { return e.count }
 // Tagged tells whether the frames bear a VLAN tag.
 func (e *Expression) Tagged() bool {
 	return slices.ContainsFunc(e.chain, func(n *node) bool { return n.layer.is("Dot1Q", "Dot1AD") })
+}
+
+// Bears tells whether the frames bear addresses of a family: IPv4's, ARP's among them,
+// or IPv6's.
+func (e *Expression) Bears(ip4 bool) bool {
+	return slices.ContainsFunc(e.nodes, func(n *node) bool {
+		if ip4 {
+			return n.layer.is("IP", "ARP")
+		}
+		return n.layer.is("IPv6")
+	})
 }
 
 // Frames makes the frames one after the other. An error stands for one frame, and
@@ -259,7 +282,11 @@ func (r *run) source(n *node, dst netip.Addr) (netip.Addr, error) {
 	a := &r.sources[n.index]
 	if a.dst != dst {
 		*a = answer{dst: dst}
-		a.source, a.err = r.env.Source(dst)
+		if n.layer.is("ARP") {
+			a.source, a.err = r.env.Asking(dst)
+		} else {
+			a.source, a.err = r.env.Source(dst)
+		}
 		a.source = a.source.Unmap()
 		if a.err == nil && a.source.Is4() != dst.Is4() {
 			a.err = fmt.Errorf("source for %s: there is none of its family", dst)

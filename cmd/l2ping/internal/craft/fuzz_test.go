@@ -88,29 +88,6 @@ func FuzzFromHex(f *testing.F) {
 	})
 }
 
-// FuzzReadFile holds that no file makes us panic, or give more than it has.
-func FuzzReadFile(f *testing.F) {
-	frames := written()
-	one, _ := pcap(f, layers.LinkTypeEthernet, frames...)
-	ng, _ := pcapng(f, []layers.LinkType{layers.LinkTypeEthernet, layers.LinkTypeRaw}, frames...)
-	for _, file := range [][]byte{one, ng, one[:100], ng[:200], zipped(f, one)} {
-		f.Add(file)
-	}
-	f.Fuzz(func(t *testing.T, file []byte) {
-		total, ended := 0, false
-		for frame, err := range ReadFile(bytes.NewReader(file)) {
-			if ended {
-				t.Fatal("something follows an error")
-			}
-			ended = err != nil
-			// Compressed, a file may have much more than it is long.
-			if total += len(frame.Bytes) + 1; total > 1<<20 {
-				break
-			}
-		}
-	})
-}
-
 // FuzzDump holds that no frame makes us panic, break a line or write what a
 // terminal obeys.
 func FuzzDump(f *testing.F) {

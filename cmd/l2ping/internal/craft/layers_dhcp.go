@@ -123,7 +123,7 @@ func (p *parser) dhcpOptionNamed(lit literal) (dhcpOption, error) {
 	}
 	o, ok := dhcpOptions[string(lit.data)]
 	if !ok || !lit.isData() {
-		return dhcpOption{}, p.wrong(lit.at, "DHCP.options: no option %s (%s, and numbers)", lit.shown(), choices("there are", string(lit.data), sorted(dhcpOptions)))
+		return dhcpOption{}, p.wrong(lit.at, "DHCP.options: no option %s (%s)", lit.shown(), choices("there are, beside numbers", string(lit.data), sorted(dhcpOptions)))
 	}
 	return o, nil
 }

@@ -65,6 +65,7 @@ type world struct {
 	noLink        bool
 	err           error
 	sources, hops []netip.Addr
+	asking        []netip.Addr // who from for ARP
 }
 
 func (w *world) Link() Link { return Link{MAC: nearMAC, NoLink: w.noLink, MTU: 1500} }
@@ -75,6 +76,11 @@ func (w *world) Source(dst netip.Addr) (netip.Addr, error) {
 		return near, w.err
 	}
 	return near6, w.err
+}
+
+func (w *world) Asking(dst netip.Addr) (netip.Addr, error) {
+	w.asking = append(w.asking, dst)
+	return near, w.err
 }
 
 func (w *world) NextHop(dst netip.Addr) (frame.MAC, error) {

@@ -434,6 +434,26 @@ func (l *line) ports(done *bool, src, dst uint16) {
 	l.uint("destination_port", uint64(dst))
 }
 
+// A CaptureChange is that an interface went down, or came up again, while frames are
+// captured.
+type CaptureChange struct {
+	Time      time.Time
+	Interface string
+	Up        bool
+}
+
+// Change prints it.
+func (j *CaptureJSON) Change(c *CaptureChange) error {
+	j.head("change", c.Time)
+	state := "down"
+	if c.Up {
+		state = "up"
+	}
+	j.line.word("what", state)
+	j.line.text("interface", c.Interface)
+	return j.end()
+}
+
 // A CaptureEnd is what is told of a capture behind its last frame.
 type CaptureEnd struct {
 	Time     time.Time
@@ -441,8 +461,10 @@ type CaptureEnd struct {
 	// Counted says that a kernel has counted Received and Dropped.
 	Counted           bool
 	Received, Dropped uint64
-	Files             int
-	Duration          time.Duration
+	// Files were written, with so many frames; 0 where no frame was to be written.
+	Files    int
+	Written  uint64
+	Duration time.Duration
 }
 
 // End prints what was counted.
@@ -456,6 +478,7 @@ func (j *CaptureJSON) End(e *CaptureEnd) error {
 	}
 	if e.Files > 0 {
 		l.int("files", e.Files)
+		l.uint("written", e.Written)
 	}
 	l.ns("duration_ns", e.Duration)
 	return j.end()

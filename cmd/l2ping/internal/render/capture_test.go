@@ -186,12 +186,61 @@ func TestCaptureLinks(t *testing.T) {
 	}
 }
 
+// Of an unknown EtherType the whole frame's length is told, as by tcpdump, tagged or
+// not; and with the MACs, for nothing else tells who it is from.
+func TestCaptureUnknown(t *testing.T) {
+	const macs, unknown = "02:00:5e:00:53:01 > 02:00:5e:00:53:02, ", "ethertype Unknown (0x88b5), "
+	gre := []byte{0x45, 0, 0, 70, 0, 0, 0, 0, 64, 47, 0, 0, 198, 51, 100, 1, 198, 51, 100, 2, 0, 0, 0x88, 0xb5}
+	for _, tt := range []struct {
+		behind     []byte // of the MACs
+		tci        uint16 // of a tag that the kernel took off
+		want, link string
+	}{
+		{[]byte{0x88, 0xb5}, 0, macs + unknown + "length 60", macs + unknown + "length 60: 46 bytes"},
+		{
+			[]byte{0x81, 0, 0, 100, 0x88, 0xb5}, 0, "vlan 100, " + macs + unknown + "length 64",
+			macs + "ethertype 802.1Q (0x8100), length 64: vlan 100, p 0, ethertype Unknown (0x88b5), 46 bytes",
+		},
+		{
+			[]byte{0x88, 0xb5}, 0x6064, "vlan 100, p 3, " + macs + unknown + "length 64",
+			macs + "ethertype 802.1Q (0x8100), length 64: vlan 100, p 3, ethertype Unknown (0x88b5), 46 bytes",
+		},
+		{
+			[]byte{0x88, 0xa8, 0, 100, 0x81, 0, 0, 7, 0x88, 0xb5}, 0, "vlan 100, vlan 7, " + macs + unknown + "length 68",
+			macs + "ethertype 802.1Q-QinQ (0x88a8), length 68: vlan 100, p 0, ethertype 802.1Q (0x8100), vlan 7, p 0, ethertype Unknown (0x88b5), 46 bytes",
+		},
+		// Within a tunnel it is no frame.
+		{append([]byte{0x08, 0x00}, gre...), 0, "IP 198.51.100.1 > 198.51.100.2: GREv0, length 50: ethertype Unknown (0x88b5), length 46", ""},
+	} {
+		data := append(bytes.Clone(echo[:12]), tt.behind...)
+		data = append(data, bytes.Repeat([]byte{'x'}, 46)...)
+		f := pcapng.Frame{Frame: capture.Frame{Data: data, Length: len(data)}, LinkType: pcapng.LinkEthernet}
+		if tt.tci != 0 {
+			f.VLAN = capture.VLAN{Present: true, Type: frame.EtherTypeVLAN, TCI: tt.tci}
+		}
+		for _, link := range []bool{false, true} {
+			want := tt.want
+			if link {
+				want = tt.link
+			}
+			var out bytes.Buffer
+			if err := NewCapture(&out, CaptureOptions{Link: link}).Frame(&f); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := out.String(), "--:--:--.--------- ?   "+want+"\n"; (tt.link != "" || !link) && got != want {
+				t.Errorf("\n%swant\n%s", got, want)
+			}
+		}
+	}
+}
+
 func TestCaptureWriteError(t *testing.T) {
 	f := corpusFrames(t)[0]
 	for _, err := range []error{
 		NewCapture(failing{}, CaptureOptions{}).Frame(&f),
 		NewCaptureJSON(failing{}, false).Frame(&f, 1, "eth0"),
 		NewCaptureJSON(failing{}, false).Start(&CaptureStart{}),
+		NewCaptureJSON(failing{}, false).Change(&CaptureChange{}),
 		NewCaptureJSON(failing{}, false).End(&CaptureEnd{}),
 	} {
 		if !errors.Is(err, errFull) {

@@ -25,6 +25,10 @@ type words struct {
 	// link says that MACs and EtherTypes are told; typed that an EtherType was,
 	// and the name of the protocol need not be.
 	link, typed bool
+	// below is the Ethernet header that tags follow, and wire its frame's length; nil
+	// once something else did.
+	below *layers.Ethernet
+	wire  int
 }
 
 // decode finds the layers of a frame. gopacket keeps what a decoder panics of to
@@ -156,14 +160,25 @@ func (w *words) frame(ls []gopacket.Layer, wire int) {
 	}
 }
 
+// macs tells who a frame is from and to.
+func (w *words) macs(l *layers.Ethernet) {
+	w.mac(l.SrcMAC)
+	w.add(" > ")
+	w.mac(l.DstMAC)
+}
+
+// unknown words a frame of which nothing but its header tells anything. As tcpdump's,
+// the length is the whole frame's.
+func (w *words) unknown(l *layers.Ethernet, t layers.EthernetType, wire int) {
+	w.macs(l)
+	w.add(", ethertype ")
+	w.etherType(t)
+	w.length(wire)
+}
+
 func (w *words) ethernet(l *layers.Ethernet, ls []gopacket.Layer, wire int) {
-	macs := func() {
-		w.mac(l.SrcMAC)
-		w.add(" > ")
-		w.mac(l.DstMAC)
-	}
 	if w.link {
-		macs()
+		w.macs(l)
 		if l.EthernetType == layers.EthernetTypeLLC {
 			w.add(", 802.3")
 		} else {
@@ -179,17 +194,14 @@ func (w *words) ethernet(l *layers.Ethernet, ls []gopacket.Layer, wire int) {
 		body = min(body, int(l.Length))
 	}
 	if !known(l.EthernetType) && undecoded(ls[1:]) {
-		// Nothing but this tells who it is from.
 		if !w.link {
-			macs()
-			w.add(", ethertype ")
-			w.etherType(l.EthernetType)
-			w.length(wire)
+			w.unknown(l, l.EthernetType, wire)
 		} else {
 			w.addf("%d bytes", max(body, 0))
 		}
 		return
 	}
+	w.below, w.wire = l, wire
 	w.network(ls[1:], body, l.EthernetType)
 }
 
@@ -246,6 +258,9 @@ func (w *words) network(ls []gopacket.Layer, wire int, t layers.EthernetType) {
 		}
 		w.length(wire)
 		return
+	}
+	if _, tagged := ls[0].(*layers.Dot1Q); !tagged {
+		w.below = nil
 	}
 	switch l := ls[0].(type) {
 	case *layers.Ethernet: // within a tunnel
@@ -304,7 +319,12 @@ func (w *words) vlan(l *layers.Dot1Q, ls []gopacket.Layer, wire int) {
 		w.add(", DEI")
 	}
 	w.typed = false
+	untold := !known(l.Type) && undecoded(ls)
 	switch {
+	case untold && !w.link && l.Type >= 0x600 && w.below != nil:
+		w.add(", ")
+		w.unknown(w.below, l.Type, w.wire)
+		return
 	case l.Type < 0x600: // a length
 		w.add(", 802.3: ")
 	case w.link:
@@ -315,7 +335,7 @@ func (w *words) vlan(l *layers.Dot1Q, ls []gopacket.Layer, wire int) {
 	default:
 		w.add(", ")
 	}
-	if w.link && !known(l.Type) && undecoded(ls) {
+	if w.link && untold {
 		w.addf("%d bytes", max(wire, 0))
 		return
 	}

@@ -3,8 +3,8 @@
 package render
 
 import (
-	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"time"
 
@@ -20,6 +20,7 @@ type SendOptions struct {
 	Hex      bool            // the bytes
 	Quiet    bool            // the summary alone
 	Answers  bool            // answers are waited for
+	Multi    bool            // more than one to a frame
 }
 
 // A Sender prints what becomes of frames that are sent. What a frame holds never
@@ -29,8 +30,11 @@ type Sender interface {
 	Start(at time.Time, ifname string) error
 	// Frame shows a frame that is not sent, the number-th.
 	Frame(number uint64, f *craft.Frame) error
-	// NotSent tells of a frame that could not even be made.
+	// NotSent tells of a frame that could not even be made. It may wait for those
+	// after it, of which the same is told.
 	NotSent(number uint64, why error) error
+	// Settle tells what waits.
+	Settle() error
 	// Exchanged tells what became of a request.
 	Exchanged(e *probe.Exchanged) error
 	// End is the summary.
@@ -41,6 +45,7 @@ type Sender interface {
 type SendEnd struct {
 	Time                                  time.Time
 	Duration                              time.Duration
+	Span                                  time.Duration // from the first frame to the last that left
 	Sent, Answered, Unanswered            uint64
 	NotSent, Unpaired, Full, Dropped      uint64
 	rounds                                uint64
@@ -60,9 +65,13 @@ func (e *SendEnd) Round(rtt time.Duration) {
 // mean is the mean of all RTTs.
 func (e *SendEnd) mean() time.Duration { return e.allRound / time.Duration(max(e.rounds, 1)) }
 
-// perSecond is how many frames were sent a second.
+// fewFrames are too few to tell how many there were a second.
+const fewFrames = 10
+
+// perSecond is how many frames were sent a second. From the first frame to the last
+// there is one interval less than there are frames.
 func (e *SendEnd) perSecond() uint64 {
-	return uint64(float64(e.Sent) / max(e.Duration.Seconds(), 1e-9))
+	return uint64(math.Round(float64(e.Sent-1) / max(e.Span.Seconds(), 1e-9)))
 }
 
 // A Send prints text: with answers a line for each request, which has its answer.
@@ -70,8 +79,16 @@ type Send struct {
 	out         io.Writer
 	opts        SendOptions
 	line, frame words
-	silent      string // why the frame before was not sent
+	shown       bool // a frame of a dry run
+	unsent      unsent
 	tagged
+}
+
+// unsent are frames in a row that were not sent for the same reason, and that are not
+// told of yet.
+type unsent struct {
+	first, last uint64 // 0 if there are none
+	why         string
 }
 
 // NewSend returns a Send that prints to out.
@@ -81,26 +98,50 @@ func NewSend(out io.Writer, opts SendOptions) *Send { return &Send{out: out, opt
 func (*Send) Start(time.Time, string) error { return nil }
 
 // Frame prints the layers and the bytes.
-func (s *Send) Frame(number uint64, f *craft.Frame) error {
+func (s *Send) Frame(_ uint64, f *craft.Frame) error {
 	if s.opts.Quiet {
 		return nil
 	}
 	text := craft.Dump(*f)
-	if number > 1 {
+	if s.shown {
 		text = "\n" + text
 	}
+	s.shown = true
 	_, err := io.WriteString(s.out, text)
 	return err
 }
 
 // NotSent is Sender's. Frames in a row for the same reason are told of once.
 func (s *Send) NotSent(number uint64, why error) error {
-	reason := why.Error()
-	if s.opts.Quiet || reason == s.silent {
+	if s.opts.Quiet {
 		return nil
 	}
-	s.silent = reason
-	_, err := fmt.Fprintf(s.out, "frame %d not sent: %s\n", number, reason)
+	u, reason := &s.unsent, why.Error()
+	if u.first != 0 && number == u.last+1 && reason == u.why {
+		u.last = number
+		return nil
+	}
+	err := s.Settle()
+	*u = unsent{first: number, last: number, why: reason}
+	return err
+}
+
+// Settle is Sender's.
+func (s *Send) Settle() error {
+	u, w := &s.unsent, &s.line
+	w.b = w.b[:0]
+	switch {
+	case u.first == 0:
+		return nil
+	case u.first == u.last:
+		w.addf("frame %d not sent: ", u.first)
+	default:
+		w.addf("frames %d to %d not sent: ", u.first, u.last)
+	}
+	w.add(u.why)
+	w.add("\n")
+	*u = unsent{}
+	_, err := s.out.Write(w.b)
 	return err
 }
 
@@ -108,6 +149,9 @@ func (s *Send) NotSent(number uint64, why error) error {
 func (s *Send) Exchanged(e *probe.Exchanged) error {
 	if s.opts.Quiet {
 		return nil
+	}
+	if err := s.Settle(); err != nil {
+		return err
 	}
 	w := &s.line
 	w.b = s.summary(w.b[:0], e.Request.Frame)
@@ -148,11 +192,49 @@ func (s *Send) summary(b, data []byte) []byte {
 
 // End is Sender's.
 func (s *Send) End(e *SendEnd) error {
+	if err := s.Settle(); err != nil {
+		return err
+	}
 	w := &s.line
 	w.b = w.b[:0]
+	w.sendCounts(e, s.opts.Answers)
+	w.add(", time ")
+	w.b = strconv.AppendInt(w.b, e.Duration.Milliseconds(), 10)
+	w.add("ms")
+	if !s.opts.Answers && e.Sent >= fewFrames {
+		w.addf(", %d a second", e.perSecond())
+	}
+	w.add("\n")
+	if e.rounds > 0 {
+		w.add("rtt min/avg/max = ")
+		for i, d := range []time.Duration{e.shortestRound, e.mean(), e.longestRound} {
+			if i > 0 {
+				w.add("/")
+			}
+			w.b = appendRoundTrip(w.b, d)
+		}
+		w.add(" ms")
+		if e.rounds > e.Answered {
+			w.addf(" of %d answers", e.rounds)
+		}
+		w.add("\n")
+	}
+	_, err := s.out.Write(w.b)
+	return err
+}
+
+// SendStatus is what was counted so far, on a line.
+func SendStatus(e *SendEnd, answers bool) string {
+	var w words
+	w.sendCounts(e, answers)
+	w.add("\n")
+	return string(w.b)
+}
+
+// sendCounts adds what was counted.
+func (w *words) sendCounts(e *SendEnd, answers bool) {
 	w.number(e.Sent)
-	w.add(" frames sent")
-	if e.Sent == 1 {
+	if w.add(" frames sent"); e.Sent == 1 {
 		w.b = append(w.b[:0], "1 frame sent"...)
 	}
 	count := func(n uint64, what string) {
@@ -160,7 +242,7 @@ func (s *Send) End(e *SendEnd) error {
 		w.number(n)
 		w.add(what)
 	}
-	if s.opts.Answers {
+	if answers {
 		count(e.Answered, " answered")
 		count(e.Unanswered, " unanswered")
 	}
@@ -173,25 +255,6 @@ func (s *Send) End(e *SendEnd) error {
 	if e.Dropped > 0 {
 		count(e.Dropped, " dropped by kernel")
 	}
-	w.add(", time ")
-	w.b = strconv.AppendInt(w.b, e.Duration.Milliseconds(), 10)
-	w.add("ms")
-	if !s.opts.Answers && e.Sent > 1 {
-		count(e.perSecond(), " a second")
-	}
-	w.add("\n")
-	if e.rounds > 0 {
-		w.add("rtt min/avg/max = ")
-		for i, d := range []time.Duration{e.shortestRound, e.mean(), e.longestRound} {
-			if i > 0 {
-				w.add("/")
-			}
-			w.b = appendRoundTrip(w.b, d)
-		}
-		w.add(" ms\n")
-	}
-	_, err := s.out.Write(w.b)
-	return err
 }
 
 // A SendJSON prints one JSON object a line.
@@ -238,6 +301,9 @@ func (j *SendJSON) NotSent(number uint64, why error) error {
 	j.line.text("reason", why.Error())
 	return j.end()
 }
+
+// Settle is Sender's: nothing waits.
+func (*SendJSON) Settle() error { return nil }
 
 // Exchanged is Sender's.
 func (j *SendJSON) Exchanged(e *probe.Exchanged) error {
@@ -303,6 +369,9 @@ func (j *SendJSON) End(e *SendEnd) error {
 	if j.opts.Answers {
 		l.uint("answered", e.Answered)
 		l.uint("unanswered", e.Unanswered)
+		if j.opts.Multi {
+			l.uint("answers", e.rounds)
+		}
 		l.uint("unpaired", e.Unpaired)
 		l.uint("kernel_drops", e.Dropped)
 	}

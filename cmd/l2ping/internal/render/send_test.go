@@ -48,9 +48,10 @@ func TestSendLines(t *testing.T) {
 	const answer = "vlan 5, ARP, Reply 198.51.100.2 is-at 02:00:5e:00:53:02, length 28 time=0.046 ms driver"
 	want := request + answer + "\n" + request + answer + ", try 3\n" + request + "no answer\n" +
 		request + "not sent: send on eth0: message too long\n" +
-		"frame 5 not sent: no ARP reply from 198.51.100.9\nframe 7 not sent: other\n" +
+		"frames 5 to 6 not sent: no ARP reply from 198.51.100.9\nframe 7 not sent: other\nframe 9 not sent: other\n" + request + "no answer\n" +
+		"frame 10 not sent: other\n" +
 		"2 frames sent, 1 answered, 2 unanswered, 3 not sent, 4 unpaired, 5 dropped by kernel, time 1500ms\n" +
-		"rtt min/avg/max = 0.001/0.002/0.003 ms\n"
+		"rtt min/avg/max = 0.001/0.002/0.003 ms of 2 answers\n"
 	end := SendEnd{Time: time.Unix(0, 0), Duration: 1500 * time.Millisecond, Sent: 2, Answered: 1, Unanswered: 2, NotSent: 3, Unpaired: 4, Dropped: 5}
 	end.Round(3 * time.Microsecond)
 	end.Round(time.Microsecond)
@@ -60,8 +61,15 @@ func TestSendLines(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for n, why := range []string{"no ARP reply from 198.51.100.9", "no ARP reply from 198.51.100.9", "other"} {
-			if err := s.NotSent(uint64(5+n), errors.New(why)); err != nil {
+		for n, why := range []string{"no ARP reply from 198.51.100.9", "no ARP reply from 198.51.100.9", "other", "", "other", "other"} {
+			var err error
+			if why != "" {
+				err = s.NotSent(uint64(5+n), errors.New(why))
+			}
+			if n == 4 {
+				err = errors.Join(err, s.Exchanged(&probe.Exchanged{Request: exchangedKinds()[2].Request}))
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -87,8 +95,57 @@ func TestSendLines(t *testing.T) {
 
 	out.Reset()
 	opts.Quiet, opts.Hex = false, true
-	if show(NewSend(&out, opts)); strings.Count(out.String(), "\n\t0000  ") != 6 {
-		t.Errorf("printed, with the bytes of 4 requests and 2 answers:\n%s", &out)
+	if show(NewSend(&out, opts)); strings.Count(out.String(), "\n\t0000  ") != 7 {
+		t.Errorf("printed, with the bytes of 5 requests and 2 answers:\n%s", &out)
+	}
+}
+
+// Frames in a row are told of when something else is, and what waits is told at the
+// end.
+func TestSendSettles(t *testing.T) {
+	var out bytes.Buffer
+	s := NewSend(&out, SendOptions{LinkType: pcapng.LinkEthernet})
+	why := errors.New("why")
+	for n := range uint64(3) {
+		if err := s.NotSent(n+1, why); err != nil || out.Len() > 0 {
+			t.Fatalf("%v, printed %q", err, &out)
+		}
+	}
+	for _, step := range []struct {
+		do   func() error
+		want string
+	}{
+		{s.Settle, "frames 1 to 3 not sent: why\n"},
+		{s.Settle, ""},
+		{func() error { return s.NotSent(4, why) }, ""},
+		{func() error { return s.End(&SendEnd{NotSent: 4}) }, "frame 4 not sent: why\n0 frames sent, 4 not sent, time 0ms\n"},
+	} {
+		out.Reset()
+		if err := step.do(); err != nil || out.String() != step.want {
+			t.Errorf("%v, printed %q, want %q", err, &out, step.want)
+		}
+	}
+}
+
+// n frames have n-1 intervals, and of few nothing is said.
+func TestSendRate(t *testing.T) {
+	for _, tt := range []struct {
+		sent uint64
+		took time.Duration
+		want string
+	}{
+		{9, 80 * time.Millisecond, "9 frames sent, time 80ms\n"},
+		{10, 90 * time.Millisecond, "10 frames sent, time 90ms, 100 a second\n"},
+		{1001, time.Second, "1001 frames sent, time 1000ms, 1000 a second\n"},
+	} {
+		var out bytes.Buffer
+		if err := NewSend(&out, SendOptions{}).End(&SendEnd{Sent: tt.sent, Duration: tt.took, Span: tt.took}); err != nil || out.String() != tt.want {
+			t.Errorf("%v, printed %q, want %q", err, &out, tt.want)
+		}
+	}
+	e := SendEnd{Sent: 1, Answered: 1, NotSent: 2}
+	if got, want := SendStatus(&e, true), "1 frame sent, 1 answered, 0 unanswered, 2 not sent\n"; got != want {
+		t.Errorf("so far: %q, want %q", got, want)
 	}
 }
 
