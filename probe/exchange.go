@@ -348,7 +348,14 @@ func (x *Exchanger) Close() error {
 // frames that were not sent by then are among the unanswered, with no Tries. So it is
 // after an error.
 func Exchange(ctx context.Context, iface string, frames [][]byte, cfg *ExchangeConfig) (answered []Exchanged, unanswered []Request, err error) {
-	x, err := NewExchanger(iface, cfg)
+	var c ExchangeConfig
+	if cfg != nil {
+		c = *cfg
+	}
+	if c.Window == 0 { // no room for more than there are
+		c.Window = max(min(len(frames), DefaultWindow), 1)
+	}
+	x, err := NewExchanger(iface, &c)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -160,6 +160,7 @@ func (x *exchange) init() {
 	}
 	x.keys = make(map[bpf.Key]chain, min(x.window, 1024)*bpf.MaxRequestKeys)
 	x.own = make(map[ownKey]chain)
+	x.flights = make([]flight, 0, x.window)
 	// Room for what is out, and for some that is told and not yet read.
 	x.events = &bounded[Exchanged]{events: make([]Exchanged, x.window+min(x.window, 1024)), ready: make(chan struct{}, 1)}
 	for _, r := range x.rules {

@@ -97,6 +97,7 @@ func (r *bounded[T]) read(buf []T) ([]T, bool) {
 			r.events[r.head] = *new(T)
 			r.head = (r.head + 1) % len(r.events)
 		}
+		r.head = 0 // the same places, which are in the caches
 		closed := r.closed
 		r.mu.Unlock()
 		if len(buf) > 0 || closed {
