@@ -17,6 +17,7 @@ import (
 	"github.com/l2ping/l2ping/bpf"
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/internal/lab/labtest"
+	"github.com/l2ping/l2ping/l2"
 )
 
 // upTo are the numbers from 1 to n.
@@ -227,5 +228,28 @@ func TestAnswerDoesNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, two); n != 0 {
 		t.Errorf("%v allocations for two frames", n)
+	}
+}
+
+// A window that is full, and whose answers are there as soon as it has left, is empty
+// then: it is not waited for.
+func TestExchangeWindowFullAtOnce(t *testing.T) {
+	for _, count := range []uint16{1, 2, 4, 5, 9} {
+		inLane(t, ExchangeConfig{Window: 2}, func(t *testing.T, l *lane) {
+			l.points.departure = l2.StampUser
+			l.sched = func(uint16) time.Duration { return none }
+			l.driver = l.sched
+			l.sending = ms // meanwhile all requests are read, and wake nobody any more
+			l.far = func(_ uint16, _ int, request []byte) {
+				b := replyTo(request).bytes()
+				l.in.putFrame(capture.Frame{Data: b, Length: len(b)})
+			}
+			if err := l.run(t.Context(), Frames(echoes(upTo(count)...)...)); err != nil {
+				t.Error(err)
+			}
+			if s := l.statistics(); s.Answered != uint64(count) || l.clock() > 100*ms {
+				t.Errorf("%d requests: %+v after %v", count, s, l.clock())
+			}
+		})
 	}
 }

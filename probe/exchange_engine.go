@@ -235,8 +235,9 @@ func (x *exchange) step() (wait time.Duration, done bool) {
 	x.giveUp()
 	at := x.send(x.now())
 	if (len(x.batch) > 0 || x.side.busy()) && at > 0 {
-		// Where the far end is near, the answers are here already.
-		more = x.listen() || more
+		// Where the far end is near, the answers are here already, and make room.
+		had := x.inUse()
+		more = x.listen() || more || x.inUse() < had
 	}
 	switch {
 	case x.isOver():
