@@ -121,8 +121,9 @@ func newEchoReport(tool string, count int, runs []echoRun) echoReport {
 	return a
 }
 
-// judge works out the verdicts. By answered frames in the whole call nothing is
-// judged: how long scapy waits when all is there is up to the timeout that it is given.
+// judge works out the verdicts. What is exchanged in a second of the call is what a
+// caller waits for, though with scapy that is for a timeout which he chooses. The two
+// others leave that out: what was merely asked, and what was answered until the last.
 func (s *echoSection) judge(l *echoReport) []verdict {
 	return []verdict{
 		{
@@ -130,6 +131,8 @@ func (s *echoSection) judge(l *echoReport) []verdict {
 			Reached: new(l.Answered == s.Count),
 			Text:    fmt.Sprintf("%d of %d requests answered in every run", l.Answered, s.Count),
 		},
+		s.judgeRate(l, "exchange_answered", "answered requests a second of the whole call", "scapy",
+			func(r *echoReport) float64 { return r.Rates.Answered }),
 		s.judgeRate(l, "exchange_asked", "requests a second of the whole call", "scapy",
 			func(r *echoReport) float64 { return r.Rates.Asked }),
 		s.judgeRate(l, "exchange_until_last", "answers a second until the last", "a scapy that finds all",

@@ -15,7 +15,7 @@ import (
 
 func TestParseExchanged(t *testing.T) {
 	got, err := parseExchanged([]byte(`{"answered": 158, "whole_ns": 2472200000, "last_ns": 38300000}` + "\n"))
-	if want := (exchanged{158, 2_472_200_000, 38_300_000}); err != nil || got != want {
+	if want := (exchanged{1, 158, 2_472_200_000, 38_300_000}); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if got, err := parseExchanged([]byte(`{"answered": 0, "whole_ns": 1, "last_ns": 0}`)); err != nil || got.Answered != 0 {
@@ -58,7 +58,7 @@ func TestVolleyFrames(t *testing.T) {
 
 func TestEchoSection(t *testing.T) {
 	volleyOf := func(tool string, run, answered int, whole, last time.Duration) echoRun {
-		return echoRun{Tool: tool, Run: run, Arrived: 1000, exchanged: exchanged{answered, whole, last}}
+		return echoRun{Tool: tool, Run: run, Arrived: 1000, exchanged: exchanged{1, answered, whole, last}}
 	}
 	const ms = time.Millisecond
 	s := newEchoSection(1000, []echoRun{
@@ -73,7 +73,8 @@ func TestEchoSection(t *testing.T) {
 		t.Errorf("scapy is %+v", plain)
 	}
 	// Who lost most is no measure of how quickly all are found.
-	if v := s.Verdicts; len(v) != 3 || !*v[0].Reached || !*v[1].Reached || v[1].Peer != "scapy" || !*v[2].Reached || v[2].Peer != "scapy threaded" {
+	if v := s.Verdicts; len(v) != 4 || !*v[0].Reached || !*v[1].Reached || v[1].Peer != "scapy threaded" ||
+		!*v[2].Reached || v[2].Peer != "scapy" || !*v[3].Reached || v[3].Peer != "scapy threaded" {
 		t.Errorf("the verdicts are %+v", v)
 	}
 	var b strings.Builder
@@ -86,9 +87,10 @@ func TestEchoSection(t *testing.T) {
 	for _, line := range []string{
 		"  left out: scapy filtered: run 1: exit status 1",
 		"  reached      1000 of 1000 requests answered in every run",
+		"  reached      50000 answered requests a second of the whole call: at least 50 times the 500 of scapy threaded, it is 100.0 times",
 		"  reached      50000 requests a second of the whole call: at least 50 times the 1000 of scapy, it is 50.0 times",
 		"  reached      100000 answers a second until the last: at least 50 times the 2000 of scapy threaded, it is 50.0 times",
-		"3 of 3 targets reached",
+		"4 of 4 targets reached",
 	} {
 		if !strings.Contains(b.String(), line+"\n") {
 			t.Errorf("no line %q in\n%s", line, &b)
@@ -107,18 +109,27 @@ func TestEchoSection(t *testing.T) {
 // without a peer nothing is judged.
 func TestEchoVerdicts(t *testing.T) {
 	const ms = time.Millisecond
-	peer := echoRun{Tool: "scapy threaded", exchanged: exchanged{10, 100 * ms, 100 * ms}}
-	s := newEchoSection(10, []echoRun{{Tool: ours, exchanged: exchanged{9, 3 * ms, 3 * ms}}, peer}, nil)
+	peer := echoRun{Tool: "scapy threaded", exchanged: exchanged{1, 10, 100 * ms, 100 * ms}}
+	s := newEchoSection(10, []echoRun{{Tool: ours, exchanged: exchanged{1, 9, 3 * ms, 3 * ms}}, peer}, nil)
 	for _, v := range s.Verdicts {
 		if v.Reached == nil || *v.Reached {
 			t.Errorf("%+v", v)
 		}
 	}
-	s = newEchoSection(10, []echoRun{{Tool: ours, exchanged: exchanged{10, ms, ms}}}, nil)
-	if v := s.Verdicts; len(v) != 3 || v[1].Reached != nil || v[2].Reached != nil {
+	s = newEchoSection(10, []echoRun{{Tool: ours, exchanged: exchanged{1, 10, ms, ms}}}, nil)
+	if v := s.Verdicts; len(v) != 4 || v[1].Reached != nil || v[2].Reached != nil || v[3].Reached != nil {
 		t.Errorf("without a peer: %+v", v)
 	}
 	if s := newEchoSection(10, []echoRun{peer}, nil); s.Verdicts != nil {
 		t.Errorf("without l2ping: %+v", s.Verdicts)
+	}
+}
+
+// TestOfCalls holds that of several calls the worst and the middle count.
+func TestOfCalls(t *testing.T) {
+	const ms = time.Millisecond
+	calls := []exchanged{{1, 10, 3 * ms, 2 * ms}, {1, 9, 50 * ms, 40 * ms}, {1, 10, 4 * ms, 1 * ms}}
+	if got, want := ofCalls(calls), (exchanged{3, 9, 4 * ms, 2 * ms}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
