@@ -33,7 +33,7 @@ type echoRun struct {
 }
 
 // echoReport has the median of each number over an asker's runs, but of Answered
-// and Arrived the least.
+// and Arrived the least, and of Calls all.
 type echoReport struct {
 	Tool    string `json:"tool"`
 	Runs    int    `json:"runs"`
@@ -111,6 +111,7 @@ func newEchoReport(tool string, count int, runs []echoRun) echoReport {
 		if a.Runs++; a.Runs == 1 {
 			a.Answered, a.Arrived = r.Answered, r.Arrived
 		}
+		a.Calls += r.Calls
 		a.Answered, a.Arrived = min(a.Answered, r.Answered), min(a.Arrived, r.Arrived)
 		wholes, lasts = append(wholes, r.Whole), append(lasts, r.Last)
 		asked = append(asked, perSecond(count, r.Whole))

@@ -239,7 +239,7 @@ func TestRunExchange(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	}
-	if l := s.asker(ours); l == nil || l.Answered != 40 || len(s.Verdicts) != 3 || !*s.Verdicts[0].Reached {
+	if l := s.asker(ours); l == nil || l.Answered != 40 || len(s.Verdicts) != 4 || !*s.Verdicts[0].Reached {
 		t.Errorf("l2ping: %+v, %+v", l, s.Verdicts)
 	}
 }
