@@ -20,21 +20,20 @@ const (
 	warmUpBlind = 10 * time.Millisecond
 )
 
-// WarmUp returns when the kernel stamps what arrives. It does so only while a
+// StartWarmUp waits until the kernel stamps what arrives. It does so only while a
 // socket on the host wants that, and begins with a delay: the switch is thrown by
 // a work queue (net/core/dev.c, net_enable_timestamp). A datagram that this
 // process sends to itself over the loopback interface of the calling thread's
 // network namespace tells; where there is no such interface, or it is down, the
-// time that it may take is waited for. It is false if the kernel still does not
+// time that it may take is waited for. wait is false if the kernel still does not
 // stamp.
 //
 // Of a switch that is just being thrown the other way, because the last socket was
 // closed a moment ago, nobody can know: netstamp_clear has decided, and acts when
 // it is given a CPU. That as good as no frame meets that, two tries see to.
-func WarmUp() bool { return StartWarmUp()() }
-
-// StartWarmUp begins a WarmUp, which goes on while something else is done. wait is
-// its end, and has to be called; it may be from any goroutine.
+//
+// It goes on while something else is done: wait returns when it has ended. That has
+// to be called, and may be from any goroutine.
 func StartWarmUp() (wait func() bool) {
 	done := make(chan bool, 1)
 	fd, err := openSelf()
