@@ -19,10 +19,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +53,10 @@ func TestMain(m *testing.M) {
 }
 
 // withCommand builds l2ping into a directory that lasts as long as this test
-// binary, run once more with the path of it.
+// binary, run once more with the path of it, on one CPU: a veth hands a frame to the
+// queue of the CPU that sends it (netif_rx), so that of a busy machine's frames one
+// overtakes another whose sender was moved between the two, and lines that have to be
+// the same come in another order.
 func withCommand() (int, error) {
 	dir, err := os.MkdirTemp("", "l2ping-interop-")
 	if err != nil {
@@ -71,11 +76,35 @@ func withCommand() (int, error) {
 	tests := exec.Command(self, os.Args[1:]...)
 	tests.Env = append(os.Environ(), commandVar+"="+path)
 	tests.Stdin, tests.Stdout, tests.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// What a thread starts runs where the thread does (sched_setaffinity(2)).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := onOneCPU(); err != nil {
+		return 0, err
+	}
 	err = tests.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// onOneCPU binds the calling thread to the last CPU of those that it may run on.
+func onOneCPU() error {
+	var may, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &may); err != nil {
+		return fmt.Errorf("bind to one CPU: %w", err)
+	}
+	for cpu := range len(may) * int(unsafe.Sizeof(may[0])) * 8 {
+		if may.IsSet(cpu) {
+			one.Zero()
+			one.Set(cpu)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("bind to one CPU: %w", err)
+	}
+	return nil
 }
 
 // packages are Debian's, by the program that each is needed for.
