@@ -461,9 +461,9 @@ func (s *sending) keepSent(b []byte, at int64, id uint64) error {
 
 // finish ends the file, and tells what was counted unless there is nothing to tell.
 func (s *sending) finish(before error) error {
-	errs := []error{before}
+	err := before
 	if s.file != nil {
-		errs = append(errs, s.file.finish())
+		err = s.file.finish(before)
 	}
 	s.print(func() error {
 		s.counts.Time = time.Now()
@@ -474,5 +474,5 @@ func (s *sending) finish(before error) error {
 		return s.render.End(&s.counts)
 	})
 	s.flushOut()
-	return firstError(append(errs, s.failed())...)
+	return firstError(err, s.failed())
 }

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -16,6 +18,7 @@ type sendFile struct {
 	begun bool
 	waits *time.Timer // nil if nothing waits to be written out
 	wrong error       // the first
+	taken uint64      // frames that were to be written until then
 }
 
 // begin makes the file, unless that is done. Until then a file of that name stays
@@ -37,7 +40,9 @@ func (w *sendFile) write(f *pcapng.Frame, ifc *pcapng.Interface, o *pcapng.Optio
 	if w.wrong != nil {
 		return w.wrong
 	}
-	w.wrong = w.files.write(f, ifc, o)
+	if w.wrong = w.files.write(f, ifc, o); w.wrong == nil {
+		w.taken++
+	}
 	if w.waits == nil {
 		w.waits = time.AfterFunc(writeDelay, w.flush)
 	}
@@ -54,12 +59,18 @@ func (w *sendFile) flush() {
 	}
 }
 
-// finish ends the file, if it was begun.
-func (w *sendFile) finish() error {
+// finish ends the file, if it was begun. It returns what was wrong before that, and else
+// with the file; if it is that, it says how much is written.
+func (w *sendFile) finish(before error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.waits != nil {
 		w.waits.Stop() // a flush that has begun finds no file
 	}
-	return firstError(w.wrong, w.files.finish())
+	wrong := firstError(w.wrong, w.files.finish())
+	err := firstError(before, wrong)
+	if written := w.taken - w.files.lost; written > 0 && wrong != nil && errors.Is(err, wrong) {
+		err = fmt.Errorf("%w (%s of those sent and received are written)", err, packets(written))
+	}
+	return err
 }

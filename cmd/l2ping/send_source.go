@@ -244,6 +244,10 @@ func (s *sending) fromHex() (frames []craft.Frame, err error) {
 	return frames, nil
 }
 
+// idlePause is the time from a round of which no frame could be sent to the next one:
+// a host asks for an address once a second at most (RFC 1122, section 2.3.2.1).
+const idlePause = time.Second
+
 // maxHeld is how many frames that lead nowhere are told of only when it is known that
 // others lead somewhere.
 const maxHeld = 256
@@ -254,7 +258,7 @@ func (s *sending) frames() iter.Seq2[craft.Frame, error] {
 	return func(yield func(craft.Frame, error) bool) {
 		number := uint64(0)
 		for round := uint64(0); s.rounds == 0 || round < s.rounds; round++ {
-			before := number
+			before, idle := number, true
 			s.pace.round()
 			m := &making{yield: yield, most: maxHeld}
 			if s.json {
@@ -265,6 +269,7 @@ func (s *sending) frames() iter.Seq2[craft.Frame, error] {
 				if err == nil {
 					err = s.check(&f, number)
 				}
+				idle = idle && err != nil
 				if !m.next(f, err) || s.ctx.Err() != nil {
 					return
 				}
@@ -280,6 +285,9 @@ func (s *sending) frames() iter.Seq2[craft.Frame, error] {
 				return
 			case round == 0 && s.rounds != 1:
 				s.settle()
+			}
+			if idle && round+1 != s.rounds {
+				waitUntil(s.ctx, time.Now().Add(idlePause))
 			}
 		}
 	}

@@ -4,10 +4,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/netip"
@@ -342,6 +344,33 @@ func TestSendWritesSoon(t *testing.T) {
 	}
 }
 
+// A full disk has what was sent up to then, and how much that is is told, whether the
+// sending hears of it or the end.
+func TestSendDiskFull(t *testing.T) {
+	for _, frames := range []int{110, 10000} {
+		d := newDisk(6000)
+		w := &sendFile{files: *testFiles(d, captureFiles{name: "f"})}
+		must(t, w.begin())
+		facts := w.files.first
+		var heard error
+		for n := 0; n < frames && heard == nil; n++ {
+			heard = w.write(numberedFrame(n, 60, origin), &facts, &pcapng.Options{})
+		}
+		if (heard != nil) != (frames == 10000) {
+			t.Fatalf("%d frames: %v", frames, heard)
+		}
+		err := w.finish(heard)
+		written := len(d.files["f"].frames(t))
+		want := fmt.Sprintf("write f: no space left on device (%d packets of those sent and received are written)", written)
+		if written < 10 || !errors.Is(err, unix.ENOSPC) || err.Error() != want {
+			t.Errorf("%d frames: %v, want %s", frames, err, want)
+		}
+		if other := errors.New("another"); w.finish(other) != other {
+			t.Error("what was wrong before is not told alone")
+		}
+	}
+}
+
 // SIGQUIT prints the counts so far.
 func TestSendStatus(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
@@ -371,6 +400,49 @@ func TestSendStatus(t *testing.T) {
 		if _, err := p.wait(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A next hop that keeps silent is asked again, and what goes to it is sent once it
+// answers. Until then a round takes a second.
+func TestSendHopComesLater(t *testing.T) {
+	for _, more := range []string{"--json", "--answers"} {
+		t.Run(more, func(t *testing.T) {
+			t.Parallel()
+			pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+			peer := labtest.StartPeer(t, pair.Far, "eth0", "arp: silent")
+			p, err := start(pair.Near, command("send", "-i", "eth0", "--json", "-c", "0", "--rate", "1000", more, `IP(dst="198.51.100.2")/ICMP(id=7)`))
+			must(t, err)
+			var rounds []time.Time
+			for len(rounds) < 2 {
+				line, ok := p.stdout.line()
+				if !ok {
+					t.Fatalf("it ended: %s", p.stderr)
+				}
+				var event struct {
+					Event string
+					Time  time.Time
+				}
+				must(t, json.Unmarshal([]byte(line), &event))
+				if event.Event == "not_sent" {
+					rounds = append(rounds, event.Time)
+				}
+			}
+			// As far as the wall clock is even.
+			if apart := rounds[1].Sub(rounds[0]); apart < idlePause*9/10 {
+				t.Errorf("two rounds without a frame %v apart", apart)
+			}
+			answering, err := lab.ParseScript("")
+			must(t, err)
+			peer.SetScript(answering)
+			ctx, cancel := context.WithTimeout(t.Context(), hangLimit)
+			defer cancel()
+			must(t, peer.Wait(ctx, 3))
+			must(t, p.signal(unix.SIGINT))
+			if _, err := p.wait(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

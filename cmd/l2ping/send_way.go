@@ -314,6 +314,9 @@ func (a *asker) NextHop(dst netip.Addr) (frame.MAC, error) {
 				return frame.MAC{}, err
 			}
 		}
+		if seen.hop == nil {
+			hop.Snapshot() // one that was silent, or is long known, is asked again beside
+		}
 		n, err := hop.Resolve(a.ctx)
 		switch {
 		case errors.Is(err, arp.ErrClosed):
