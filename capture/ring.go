@@ -311,9 +311,8 @@ func (r *Ring) Fallback() error { return r.fallback }
 // It ends with an error when the interface went down (ENETDOWN) or away (ENETDOWN
 // or ENODEV), after everything that was captured until then. Another Frames
 // captures what comes when the interface is up again, and fails with ENODEV where
-// there is none any more. It is not woken when an interface goes away that is down
-// already: l2.Interface.Watch tells of that. After Stop it ends, without an error, when
-// all is read.
+// there is none any more, or after a fifth of a second from when it goes away.
+// After Stop it ends, without an error, when all is read.
 func (r *Ring) Frames(ctx context.Context) iter.Seq2[Frame, error] {
 	return func(yield func(Frame, error) bool) {
 		if r.conn == nil {
@@ -413,6 +412,10 @@ func (r *Ring) pending() bool {
 	return r.memory != nil && r.current().count() > 0
 }
 
+// downLook is how often a reader looks whether an interface that is down is still
+// there: of its end nobody wakes it then.
+const downLook = 200 * time.Millisecond
+
 // wait waits until there may be something to read. It is false if there never
 // will be, or ctx is done.
 func (r *Ring) wait() (bool, error) {
@@ -428,7 +431,15 @@ func (r *Ring) wait() (bool, error) {
 			return false, unix.ENODEV
 		}
 	}
-	failed, err := r.wake.wait()
+	var (
+		failed bool
+		err    error
+	)
+	if r.down {
+		failed, err = r.wake.waitFor(downLook)
+	} else {
+		failed, err = r.wake.wait()
+	}
 	if failed && err == nil {
 		if err := socketError(r.conn.FD()); err != nil {
 			r.fault = err

@@ -188,9 +188,14 @@ func TestRingGoneWhileDown(t *testing.T) {
 			}
 			cancel()
 		}
+		ended := make(chan error)
+		go func() { ended <- frames(t.Context()) }() // while it waits, or before
 		must(t, pair.Near.DeleteLink("eth0"))
-		if err := frames(t.Context()); !errors.Is(err, unix.ENODEV) {
+		if err := <-ended; !errors.Is(err, unix.ENODEV) {
 			t.Errorf("gone: %v", err)
+		}
+		if err := frames(t.Context()); !errors.Is(err, unix.ENODEV) {
+			t.Errorf("gone, again: %v", err)
 		}
 	})
 }

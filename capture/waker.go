@@ -120,6 +120,20 @@ func (w *waker) wait() (failed bool, err error) {
 	return w.failed, err
 }
 
+// waitFor is wait that ends after a time, as if something had come.
+func (w *waker) waitFor(d time.Duration) (failed bool, err error) {
+	if err := w.file.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return false, err
+	}
+	if w.called.Load() { // whose time in the past may just have been taken away
+		return false, nil
+	}
+	if failed, err = w.wait(); err != nil {
+		return failed, err
+	}
+	return failed, w.file.SetReadDeadline(time.Time{})
+}
+
 func (w *waker) close() error {
 	w.off()
 	if w.file == nil {

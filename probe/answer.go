@@ -51,8 +51,13 @@ type AnswerConfig struct {
 	Filter bpf.Mode
 }
 
-// A responding receives frames, and sends what answers them.
-type responding struct {
+// An Answerer receives frames, and sends what answers them: the other side of an
+// Exchanger, and scapy's AnsweringMachine. Run it once.
+//
+// The kernel answers too: echo requests, ARP requests and segments to its own
+// addresses. For an address that the host does not have it does not; see
+// AnswerConfig.AnswerFor.
+type Answerer struct {
 	sockets
 	filter     *bpf.Expected // of the EtherTypes
 	responders []*arp.Responder
@@ -63,42 +68,32 @@ type responding struct {
 	buf     []byte
 	stopped atomic.Bool
 	failed  error
+	life    lifetime
 }
 
-// Answer receives frames on an interface and sends what answer makes of each: the
-// other side of an Exchange, and scapy's AnsweringMachine. It returns when ctx is
-// done, which is no error, or with the reason why it cannot go on, such as an
-// interface that went down or away. It works in the network namespace of the calling
-// thread, and needs what NewExchanger does.
-//
-// answer appends a whole frame to reply, which is empty, and returns it; what is
-// empty is no answer. The frame, with its arrival stamps and the VLAN tag that the
-// kernel took off it, is valid during the call. It is called by the goroutine that
-// called Answer, whose own panics it may have. An answer that cannot leave, for the
-// interface's queue is full, it is too long or it is no frame, is lost.
-//
-// The kernel answers too: echo requests, ARP requests and segments to its own
-// addresses. For an address that the host does not have it does not; see
-// AnswerConfig.AnswerFor.
-func Answer(ctx context.Context, iface string, cfg *AnswerConfig, answer func(reply []byte, f capture.Frame) []byte) error {
-	return respond(ctx, iface, cfg, answer, nil)
-}
-
-// respond is Answer. ready is called, if it is not nil, when all that comes from
-// then on is heard.
-func respond(ctx context.Context, iface string, cfg *AnswerConfig, answer func([]byte, capture.Frame) []byte, ready func()) (err error) {
-	a := &responding{answer: answer, name: iface, frames: make([]capture.Frame, capture.MinFrames)}
-	defer func() { err = errors.Join(err, a.close()) }() // also when answer panics
+// NewAnswerer opens the sockets on an interface: every frame that comes from then on is
+// answered, as soon as Run does. The Answerer holds descriptors until Run has returned
+// or Close is called. It works in the network namespace of the calling thread, needs
+// what NewExchanger does, and fails as that does, by the AnswerConfig.
+func NewAnswerer(iface string, cfg *AnswerConfig) (*Answerer, error) {
+	a := &Answerer{name: iface, frames: make([]capture.Frame, capture.MinFrames)}
 	if err := a.open(iface, cfg); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// Answer is NewAnswerer and Answerer.Run. Who asks from another goroutine knows only
+// from NewAnswerer when what he asks is heard.
+func Answer(ctx context.Context, iface string, cfg *AnswerConfig, answer func(reply []byte, f capture.Frame) []byte) error {
+	a, err := NewAnswerer(iface, cfg)
+	if err != nil {
 		return err
 	}
-	if ready != nil {
-		ready()
-	}
-	return a.run(ctx)
+	return a.Run(ctx, answer)
 }
 
-func (a *responding) open(iface string, cfg *AnswerConfig) error {
+func (a *Answerer) open(iface string, cfg *AnswerConfig) error {
 	if err := cfg.validate(); err != nil {
 		return fmt.Errorf("answer on %s: %w", iface, err)
 	}
@@ -153,7 +148,7 @@ func (c *AnswerConfig) validate() error {
 }
 
 // choose is the filter that says what is handed over.
-func (a *responding) choose(ifc *l2.Interface, cfg *AnswerConfig) (capture.Filter, error) {
+func (a *Answerer) choose(ifc *l2.Interface, cfg *AnswerConfig) (capture.Filter, error) {
 	switch {
 	case cfg.Match != nil:
 		return cfg.Match, nil
@@ -183,11 +178,35 @@ func openResponders(ifc *l2.Interface, list []arp.ResponderConfig) (open []*arp.
 	return open, nil
 }
 
-func (a *responding) run(ctx context.Context) error {
+// errAnswered says that an Answerer can run no more.
+var errAnswered = errors.New("the answerer has run already, or was closed")
+
+// Run receives frames and sends what answer makes of each. It returns when ctx is done,
+// which is no error, or with the reason why it cannot go on, such as an interface that
+// went down or away, and closes the Answerer.
+//
+// answer appends a whole frame to reply, which is empty, and returns it; or returns a
+// frame of its own, such as f.Data turned around, which is not kept. What is empty is no
+// answer. The frame, with its arrival stamps and the VLAN tag that the kernel took off
+// it, is valid during the call. answer is called by the goroutine that called Run, whose
+// own panics it may have. An answer that cannot leave, for the interface's queue is full,
+// it is too long or it is no frame, is lost.
+func (a *Answerer) Run(ctx context.Context, answer func(reply []byte, f capture.Frame) []byte) (err error) {
+	if !a.life.begin(a.stop) {
+		return errAnswered
+	}
+	defer func() { // also when answer panics
+		a.life.over()
+		err = errors.Join(err, a.Close())
+	}()
+	a.answer = answer
+	return a.run(ctx)
+}
+
+func (a *Answerer) run(ctx context.Context) error {
 	ended := make(chan struct{})
 	release := context.AfterFunc(ctx, func() {
-		a.stopped.Store(true)
-		a.loop.Wake()
+		a.stop()
 		close(ended)
 	})
 	done := make(chan struct{})
@@ -207,7 +226,7 @@ func (a *responding) run(ctx context.Context) error {
 	return errors.Join(err, a.failed)
 }
 
-func (a *responding) turn() (wait time.Duration, done bool) {
+func (a *Answerer) turn() (wait time.Duration, done bool) {
 	for !a.stopped.Load() {
 		if err := a.watch.Err(); err != nil {
 			a.fail(err)
@@ -226,14 +245,15 @@ func (a *responding) turn() (wait time.Duration, done bool) {
 	return 0, true
 }
 
-func (a *responding) fail(err error) { a.failed = fmt.Errorf("answer on %s: %w", a.name, err) }
+func (a *Answerer) fail(err error) { a.failed = fmt.Errorf("answer on %s: %w", a.name, err) }
 
 // send sends the answer to a frame, if there is one. It is false if that was the
 // last.
-func (a *responding) send(f *capture.Frame) bool {
+func (a *Answerer) send(f *capture.Frame) bool {
 	b := a.answer(a.buf[:0], *f)
-	if b != nil {
-		a.buf = b // which may have grown
+	if cap(b) > cap(a.buf) {
+		// Room for as much the next time. b itself may be the caller's, or f.Data.
+		a.buf = make([]byte, 0, cap(b))
 	}
 	if len(b) == 0 {
 		return true
@@ -245,12 +265,22 @@ func (a *responding) send(f *capture.Frame) bool {
 	return true
 }
 
-func (a *responding) close() error {
-	err := a.sockets.close(closers(a.responders)...)
-	if a.filter != nil {
-		err = errors.Join(err, a.filter.Close())
-	}
-	return err
+// stop ends the run.
+func (a *Answerer) stop() {
+	a.stopped.Store(true)
+	a.loop.Wake()
+}
+
+// Close closes what NewAnswerer has opened. Run does it by itself; while that runs,
+// Close ends it and returns nil.
+func (a *Answerer) Close() error {
+	return a.life.close(func() error {
+		err := a.sockets.close(closers(a.responders)...)
+		if a.filter != nil {
+			err = errors.Join(err, a.filter.Close())
+		}
+		return err
+	})
 }
 
 // closers are those beside the sockets.

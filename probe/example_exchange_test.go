@@ -6,14 +6,12 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"log"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/l2ping/l2ping/arp"
-	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/l2/frame"
 	"github.com/l2ping/l2ping/probe"
 )
@@ -43,7 +41,7 @@ func ExampleExchange() {
 	}
 }
 
-// Who is there? The requests are made as they are sent.
+// Who is there? The requests are made while others are out, a few hundred ahead.
 func ExampleExchanger_Run() {
 	prefix := netip.MustParsePrefix("198.51.100.0/29")
 	requests := func(yield func([]byte, error) bool) {
@@ -139,81 +137,4 @@ func packet(src, dst netip.Addr, protocol byte, payload []byte, checksumAt int) 
 	ip = slices.Concat(ip, src.AsSlice(), dst.AsSlice())
 	binary.BigEndian.PutUint16(ip[10:], frame.Checksum(ip))
 	return slices.Concat(farMAC[:], nearMAC[:], []byte{0x08, 0x00}, ip, payload)
-}
-
-// A doubler is a protocol of one's own: a question is a number, and its answer that
-// number and the double of it.
-type doubler struct{}
-
-const etherTypeDoubler frame.EtherType = 0x88b5 // IEEE 802, for experiments
-
-func (doubler) EtherType() frame.EtherType { return etherTypeDoubler }
-
-func (doubler) RequestKey(e *frame.Ethernet) (uint64, bool) {
-	if len(e.Payload) < 5 || e.Payload[0] != '?' {
-		return 0, false
-	}
-	return uint64(binary.BigEndian.Uint32(e.Payload[1:])), true
-}
-
-func (doubler) AnswerKey(e *frame.Ethernet) (uint64, bool) {
-	if len(e.Payload) < 9 || e.Payload[0] != '!' {
-		return 0, false
-	}
-	return uint64(binary.BigEndian.Uint32(e.Payload[1:])), true
-}
-
-func (doubler) Answers(answer, request *frame.Ethernet) bool { return answer.Src == request.Dst }
-
-// A question makes itself a frame.
-type question uint32
-
-func (q question) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, farMAC[:]...)
-	b = append(b, nearMAC[:]...)
-	b = binary.BigEndian.AppendUint16(b, uint16(etherTypeDoubler))
-	return binary.BigEndian.AppendUint32(append(b, '?'), uint32(q)), nil
-}
-
-// The asking side of a protocol of one's own.
-func ExampleRule() {
-	x, err := probe.NewExchanger("eth0", &probe.ExchangeConfig{Rules: []probe.Rule{doubler{}}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	var questions iter.Seq[question] = slices.Values([]question{1, 2, 21})
-	for e, err := range x.Run(context.Background(), probe.Append(questions)) {
-		switch {
-		case err != nil:
-			log.Fatal(err)
-		case e.Answered:
-			payload := e.Reply.Data[14:]
-			fmt.Println(binary.BigEndian.Uint32(payload[1:]), "doubled is", binary.BigEndian.Uint32(payload[5:]))
-		default:
-			fmt.Println("no answer")
-		}
-	}
-}
-
-// The answering side of it.
-func ExampleAnswer() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	cfg := &probe.AnswerConfig{EtherTypes: []frame.EtherType{etherTypeDoubler}}
-	if err := probe.Answer(ctx, "eth0", cfg, double); err != nil {
-		log.Fatal(err)
-	}
-}
-
-func double(reply []byte, f capture.Frame) []byte {
-	var eth frame.Ethernet
-	if eth.Decode(f.Data) != nil || len(eth.Payload) < 5 || eth.Payload[0] != '?' {
-		return nil
-	}
-	number := binary.BigEndian.Uint32(eth.Payload[1:])
-	reply = append(reply, eth.Src[:]...)
-	reply = append(reply, eth.Dst[:]...)
-	reply = binary.BigEndian.AppendUint16(reply, uint16(eth.Type))
-	reply = binary.BigEndian.AppendUint32(append(reply, '!'), number)
-	return binary.BigEndian.AppendUint32(reply, 2*number)
 }

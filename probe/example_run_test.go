@@ -87,28 +87,19 @@ func TestExchangeExamples(t *testing.T) {
 	}
 }
 
-// answers has a namespace answer until the test ends, once it does.
+// answers has a namespace answer until the test ends.
 func answers(t *testing.T, ns *lab.Namespace, cfg *probe.AnswerConfig, answer func([]byte, capture.Frame) []byte) {
 	t.Helper()
+	a := labtest.OpenIn(t, ns, func() (*probe.Answerer, error) { return probe.NewAnswerer("eth0", cfg) })
 	ctx, cancel := context.WithCancel(context.Background())
-	ended, ready := make(chan error, 1), make(chan struct{})
-	go func() {
-		ended <- ns.Do(func() error {
-			return probe.AnswerReady(ctx, "eth0", cfg, answer, func() { close(ready) })
-		})
-	}()
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx, answer) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	})
-	select {
-	case <-ready:
-	case err := <-ended:
-		ended <- nil
-		t.Fatal(err)
-	}
 }
 
 // writeRequests writes two requests to a file.
@@ -142,7 +133,7 @@ func TestFromScapy(t *testing.T) {
 		t.Fatal(err)
 	}
 	var source strings.Builder
-	for _, name := range []string{"example_exchange_test.go", "example_scapy_test.go"} {
+	for _, name := range []string{"example_exchange_test.go", "example_rule_test.go", "example_answer_test.go", "example_scapy_test.go"} {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

@@ -60,8 +60,8 @@ func ExampleExchangeConfig() {
 	fmt.Println(len(unanswered), "unanswered")
 }
 
-// A sweep that ends with the first who answers: the requests are made as they leave,
-// and those that are not needed are never made.
+// A sweep that ends with the first who answers. The requests are made a few hundred
+// ahead; those that are not needed by then are never made.
 func ExampleExchanger_Run_first() {
 	ctx, prefix := context.Background(), netip.MustParsePrefix("198.51.100.0/24")
 	echo := frame.Echo{SrcMAC: nearMAC, Src: nearIP, ID: 7, TTL: 64, DataLen: 56}

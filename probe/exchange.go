@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/l2ping/l2ping/arp"
@@ -97,10 +96,7 @@ type Exchanger struct {
 	others     []*capture.Socket // of other members
 	exchange   *exchange
 	why        error // no better stamps
-	ran        atomic.Bool
-
-	closing sync.Once
-	closed  error
+	life       lifetime
 }
 
 // NewExchanger opens the sockets on an interface; cfg may be nil. The Exchanger
@@ -216,8 +212,9 @@ var errRan = errors.New("the exchanger has run already, or was closed")
 // buffer; their number need not be known. What is yielded is valid until the next
 // turn.
 //
-// The requests are copied, and read a few hundred ahead, in a goroutine of their own:
-// they may wait for something. Run does not return before they do. It ends when all
+// The requests are copied, and read a few hundred ahead, in a goroutine of their own,
+// where nobody recovers from a panic: they may wait for something. Run does not return
+// before they do, and tells of an error before it waits for that. It ends when all
 // requests are done, with the error of the requests if they had one; when ctx is
 // done, which is no error, after telling of those that are out as unanswered; or when
 // the loop is left. It fails when the interface goes down or away. A caller who reads
@@ -225,20 +222,30 @@ var errRan = errors.New("the exchanger has run already, or was closed")
 // says. Run closes the Exchanger.
 func (x *Exchanger) Run(ctx context.Context, requests iter.Seq2[[]byte, error]) iter.Seq2[Exchanged, error] {
 	return func(yield func(Exchanged, error) bool) {
-		if x.ran.Swap(true) {
+		if !x.life.begin(x.stop) {
 			yield(Exchanged{}, errRan)
 			return
 		}
 		defer x.Close() // also when the loop's body panics
-		err := x.run(ctx, requests, func(e *Exchanged) bool { return yield(*e, nil) }, true)
-		if err = errors.Join(err, x.Close()); err != nil && !errors.Is(err, errLeft) {
-			yield(Exchanged{}, err)
+		defer x.life.over()
+		err := x.run(ctx, requests, func(e *Exchanged, err error) bool {
+			if err != nil {
+				return yield(Exchanged{}, err)
+			}
+			return yield(*e, nil)
+		}, true)
+		x.life.over()
+		if !errors.Is(err, errLeft) {
+			if err = errors.Join(err, x.Close()); err != nil {
+				yield(Exchanged{}, err)
+			}
 		}
 	}
 }
 
-// run is Run. Without reuse what is yielded stays.
-func (x *Exchanger) run(ctx context.Context, requests iter.Seq2[[]byte, error], yield func(*Exchanged) bool, reuse bool) error {
+// run is Run; it returns what is wrong besides what it yields. Without reuse what is
+// yielded stays.
+func (x *Exchanger) run(ctx context.Context, requests iter.Seq2[[]byte, error], yield func(*Exchanged, error) bool, reuse bool) error {
 	return runExchange(ctx, x.exchange, x.loop.Wake,
 		func(done <-chan struct{}) { wakeOnChange(x.watch, x.loop, done) },
 		func() {
@@ -247,16 +254,14 @@ func (x *Exchanger) run(ctx context.Context, requests iter.Seq2[[]byte, error], 
 				drops, _ := s.Drops() // what is counted by now is returned with an error too
 				all += drops
 			}
-			x.exchange.mu.Lock()
-			x.exchange.counts.KernelDrops = all
-			x.exchange.mu.Unlock()
+			x.exchange.counts.kernelDrops.Store(all)
 		}, requests, yield, reuse)
 }
 
 // runExchange runs an exchange, with its requests and its reader. beside runs as
 // long, and last is called at its end.
 func runExchange(ctx context.Context, e *exchange, wake func(), beside func(<-chan struct{}), last func(),
-	requests iter.Seq2[[]byte, error], yield func(*Exchanged) bool, reuse bool,
+	requests iter.Seq2[[]byte, error], yield func(*Exchanged, error) bool, reuse bool,
 ) error {
 	if ctx.Err() != nil {
 		return nil // before anything is sent
@@ -278,20 +283,23 @@ func runExchange(ctx context.Context, e *exchange, wake func(), beside func(<-ch
 	if err := e.tell(yield, reuse, wake); err != nil {
 		return err
 	}
-	err := finish()
+	// Before the requests have ended, for they may wait for the caller to hear of it.
+	if err := finish(); err != nil && !yield(nil, err) {
+		return errLeft
+	}
 	reading.Wait()
-	return errors.Join(err, e.intake.failure())
+	return e.intake.failure()
 }
 
 // tell yields what happens, until nothing does.
-func (x *exchange) tell(yield func(*Exchanged) bool, reuse bool, wake func()) error {
+func (x *exchange) tell(yield func(*Exchanged, error) bool, reuse bool, wake func()) error {
 	for buf, ok := x.events.read(nil); ok; buf, ok = x.events.read(buf[:0]) {
 		if x.starving.Swap(false) {
 			wake()
 		}
 		for i := range buf {
 			e := &buf[i]
-			if !yield(e) {
+			if !yield(e, nil) {
 				return errLeft
 			}
 			if reuse {
@@ -303,10 +311,8 @@ func (x *exchange) tell(yield func(*Exchanged) bool, reuse bool, wake func()) er
 	}
 	// The run is over. What there was no room for is told from here.
 	for _, p := range x.givenUp {
-		x.mu.Lock()
 		e := x.noAnswer(p, nil)
-		x.mu.Unlock()
-		if !yield(&e) {
+		if !yield(&e, nil) {
 			return errLeft
 		}
 	}
@@ -329,24 +335,29 @@ func (x *Exchanger) Timestamps() (best l2.StampPoint, why error) {
 // goroutine.
 func (x *Exchanger) Statistics() ExchangeStatistics { return x.exchange.statistics() }
 
-// Close ends what NewExchanger has opened. Run does it by itself, and it must not be
-// called while that runs.
+// stop ends the run.
+func (x *Exchanger) stop() {
+	x.exchange.stop()
+	x.loop.Wake()
+}
+
+// Close closes what NewExchanger has opened. Run does it by itself; while that runs,
+// Close ends it as the end of its context does, and returns nil.
 func (x *Exchanger) Close() error {
-	x.ran.Store(true)
-	x.closing.Do(func() {
-		x.closed = x.sockets.close(append(closers(x.responders), closers(x.others)...)...)
+	return x.life.close(func() error {
+		err := x.sockets.close(append(closers(x.responders), closers(x.others)...)...)
 		if x.filter != nil {
-			x.closed = errors.Join(x.closed, x.filter.Close())
+			err = errors.Join(err, x.filter.Close())
 		}
+		return err
 	})
-	return x.closed
 }
 
 // Exchange sends frames by an interface and returns which were answered, in the order
 // in which the answers came, and which were not, in their own. It is Exchanger.Run
 // from beginning to end; cfg may be nil. When ctx ends it returns what there is:
 // frames that were not sent by then are among the unanswered, with no Tries. So it is
-// after an error.
+// after an error, whatever it is.
 func Exchange(ctx context.Context, iface string, frames [][]byte, cfg *ExchangeConfig) (answered []Exchanged, unanswered []Request, err error) {
 	var c ExchangeConfig
 	if cfg != nil {
@@ -355,15 +366,25 @@ func Exchange(ctx context.Context, iface string, frames [][]byte, cfg *ExchangeC
 	if c.Window == 0 { // no room for more than there are
 		c.Window = max(min(len(frames), DefaultWindow), 1)
 	}
+	told := make([]bool, len(frames))
+	defer func() {
+		for i, known := range told {
+			if !known {
+				unanswered = append(unanswered, Request{Seq: uint64(i) + 1, Frame: bytes.Clone(frames[i])})
+			}
+		}
+		slices.SortFunc(unanswered, func(a, b Request) int { return cmp.Compare(a.Seq, b.Seq) })
+	}()
 	x, err := NewExchanger(iface, &c)
 	if err != nil {
 		return nil, nil, err
 	}
-	x.ran.Store(true)
 	defer func() { err = errors.Join(err, x.Close()) }()
-	told := make([]bool, len(frames))
 	answered = make([]Exchanged, 0, min(len(frames), x.cfg.Window))
-	err = x.run(ctx, Frames(frames...), func(e *Exchanged) bool {
+	failed := x.run(ctx, Frames(frames...), func(e *Exchanged, failed error) bool {
+		if err = failed; err != nil {
+			return true
+		}
 		told[e.Request.Seq-1] = true
 		if e.Answered {
 			answered = append(answered, *e)
@@ -372,11 +393,5 @@ func Exchange(ctx context.Context, iface string, frames [][]byte, cfg *ExchangeC
 		}
 		return true
 	}, false)
-	for i, known := range told {
-		if !known {
-			unanswered = append(unanswered, Request{Seq: uint64(i) + 1, Frame: bytes.Clone(frames[i])})
-		}
-	}
-	slices.SortFunc(unanswered, func(a, b Request) int { return cmp.Compare(a.Seq, b.Seq) })
-	return answered, unanswered, err
+	return answered, unanswered, errors.Join(err, failed)
 }

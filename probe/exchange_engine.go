@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -92,8 +91,14 @@ type parked struct {
 	last  departure
 }
 
+// A tally counts as ExchangeStatistics does. Others may look at any time.
+type tally struct {
+	sent, answered, unanswered, unpaired, sendRetries, rounds, kernelDrops atomic.Uint64
+}
+
 // An exchange sends requests, pairs what comes back, and tells of both. One
-// goroutine runs it; only stop and statistics may be called from others.
+// goroutine runs it; only stop and statistics may be called from others, and by the
+// Rules.
 type exchange struct {
 	wire    batchWire
 	link    linkState
@@ -124,8 +129,7 @@ type exchange struct {
 
 	stopped  atomic.Bool
 	starving atomic.Bool // the reader has to make room
-	mu       sync.Mutex  // guards counts
-	counts   ExchangeStatistics
+	counts   tally
 	failed   error
 
 	station[reply, *reply, *exchange]
@@ -177,11 +181,12 @@ func (x *exchange) stop() { x.stopped.Store(true) }
 
 // statistics may be called at any time.
 func (x *exchange) statistics() ExchangeStatistics {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	s := x.counts
-	s.AnswersDropped = x.events.drops()
-	return s
+	c := &x.counts
+	return ExchangeStatistics{
+		Sent: c.sent.Load(), Answered: c.answered.Load(), Unanswered: c.unanswered.Load(), Unpaired: c.unpaired.Load(),
+		SendRetries: c.sendRetries.Load(), Rounds: c.rounds.Load(), KernelDrops: c.kernelDrops.Load(),
+		AnswersDropped: x.events.drops(),
+	}
 }
 
 // run does the whole run.
@@ -210,8 +215,6 @@ func (x *exchange) turn() (wait time.Duration, stamps, done bool) {
 
 // step does what is due and returns how long there is nothing to do.
 func (x *exchange) step() (wait time.Duration, done bool) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	// What came before this moment is read before it decides what is lost, unless
 	// that does not end.
 	now := x.now()
@@ -258,7 +261,7 @@ func (x *exchange) step() (wait time.Duration, done bool) {
 // listen reads what has come, and tells whether there may be more.
 func (x *exchange) listen() (more bool) {
 	more = true
-	for tries := 0; more && tries < receiveMost; tries++ {
+	for tries := 0; more && tries < receiveMost && !x.stopped.Load(); tries++ {
 		more = x.hear()
 	}
 	if x.others != nil {
@@ -342,7 +345,7 @@ func (x *exchange) unanswered(p parked, why error) {
 func (x *exchange) noAnswer(p parked, why error) Exchanged {
 	e := Exchanged{Request: requestOf(p.seq, p.tries, &p.last)}
 	e.Request.Frame, e.Request.Err = p.frame, why
-	x.counts.Unanswered++
+	x.counts.unanswered.Add(1)
 	return e
 }
 
@@ -456,7 +459,7 @@ func (x *exchange) nextRound() {
 	if !x.roundIsOver() {
 		return
 	}
-	if x.counts.Rounds > 0 && x.round == 0 {
+	if x.counts.rounds.Load() > 0 && x.round == 0 {
 		x.quiet++
 	} else {
 		x.quiet = 0
@@ -465,7 +468,7 @@ func (x *exchange) nextRound() {
 		x.givenUp, x.parked = x.parked, nil
 		return
 	}
-	x.counts.Rounds++
+	x.counts.rounds.Add(1)
 	x.round = 0
 	x.resend, x.parked = x.parked, x.resend[:0]
 }

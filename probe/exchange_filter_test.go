@@ -4,7 +4,6 @@ package probe
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"net/netip"
 	"testing"
@@ -313,47 +312,32 @@ func TestAnswerFilters(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := tt.cfg(t)
 			var got [last + 1]bool // by whom
-			ctx, cancel := context.WithCancel(t.Context())
-			ended, ready := make(chan error, 1), make(chan struct{})
-			go func() {
-				ended <- pair.Far.Do(func() error {
-					return respond(ctx, "eth0", &cfg, func(reply []byte, f capture.Frame) []byte {
-						var eth frame.Ethernet
-						var a frame.ARP
-						if eth.Decode(f.Data) != nil || a.Decode(eth.Payload) != nil || f.Length != len(f.Data) {
-							return nil
-						}
-						by := a.SenderIP.As4()[3]
-						got[min(by, last)] = true
-						if by != last {
-							return nil
-						}
-						is := frame.ARP{Operation: frame.ARPReply, SenderMAC: mac, SenderIP: a.TargetIP, TargetMAC: a.SenderMAC, TargetIP: a.SenderIP}
-						b, err := is.Marshal(a.SenderMAC)
-						if err != nil {
-							return nil
-						}
-						return append(reply, b...)
-					}, func() { close(ready) })
-				})
-			}()
-			select {
-			case <-ready:
-				x := exchanger(t, pair.Near, ExchangeConfig{})
-				for e, err := range x.Run(t.Context(), Frames(frames...)) {
-					if err != nil || !e.Answered {
-						t.Errorf("exchanged %+v, %v", e, err)
-					}
-					break // all others were handed over before
+			end := answering(t, pair.Far, &cfg, func(reply []byte, f capture.Frame) []byte {
+				var eth frame.Ethernet
+				var a frame.ARP
+				if eth.Decode(f.Data) != nil || a.Decode(eth.Payload) != nil || f.Length != len(f.Data) {
+					return nil
 				}
-				cancel()
-			case err := <-ended:
-				ended <- err
+				by := a.SenderIP.As4()[3]
+				got[min(by, last)] = true
+				if by != last {
+					return nil
+				}
+				is := frame.ARP{Operation: frame.ARPReply, SenderMAC: mac, SenderIP: a.TargetIP, TargetMAC: a.SenderMAC, TargetIP: a.SenderIP}
+				b, err := is.Marshal(a.SenderMAC)
+				if err != nil {
+					return nil
+				}
+				return append(reply, b...)
+			})
+			x := exchanger(t, pair.Near, ExchangeConfig{})
+			for e, err := range x.Run(t.Context(), Frames(frames...)) {
+				if err != nil || !e.Answered {
+					t.Errorf("exchanged %+v, %v", e, err)
+				}
+				break // all others were handed over before
 			}
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-			cancel()
+			end()
 			for i, want := range tt.want {
 				if got[first+i] != want {
 					t.Errorf("request %d is handed over: %v, want %v", i+1, got[first+i], want)
@@ -370,30 +354,16 @@ func TestAnswerCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended, ready := make(chan error, 1), make(chan struct{})
 	request := append(ownFrame('?', 5), make([]byte, 80)...)
-	go func() {
-		ended <- pair.Far.Do(func() error {
-			return respond(ctx, "eth0", &AnswerConfig{Instructions: program, Promiscuous: true}, func(reply []byte, f capture.Frame) []byte {
-				if len(f.Data) != 17 {
-					t.Errorf("%d bytes are handed over, want 17", len(f.Data))
-				}
-				return append(append(reply, f.Data[6:12]...), bytes.Replace(f.Data[6:], []byte{'?'}, []byte{'!'}, 1)...)
-			}, func() { close(ready) })
-		})
-	}()
-	select {
-	case <-ready:
-		answered, _, err := exchangeIn(t, pair.Near, [][]byte{request}, ExchangeConfig{Rules: []Rule{numbered{0x88b5}}, MAC: nearMAC})
-		if err != nil || len(answered) != 1 {
-			t.Errorf("answered %+v, %v", answered, err)
+	end := answering(t, pair.Far, &AnswerConfig{Instructions: program, Promiscuous: true}, func(reply []byte, f capture.Frame) []byte {
+		if len(f.Data) != 17 {
+			t.Errorf("%d bytes are handed over, want 17", len(f.Data))
 		}
-	case err := <-ended:
-		ended <- err
+		return append(append(reply, f.Data[6:12]...), bytes.Replace(f.Data[6:], []byte{'?'}, []byte{'!'}, 1)...)
+	})
+	answered, _, err := exchangeIn(t, pair.Near, [][]byte{request}, ExchangeConfig{Rules: []Rule{numbered{0x88b5}}, MAC: nearMAC})
+	if err != nil || len(answered) != 1 {
+		t.Errorf("answered %+v, %v", answered, err)
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	end()
 }

@@ -111,17 +111,24 @@ func newIntake(b *buffers, wake func()) *intake {
 // read reads all requests.
 func (in *intake) read(requests iter.Seq2[[]byte, error]) {
 	defer in.end() // also when the iterator panics
+	in.fail(errExited)
 	for b, err := range requests {
 		if err != nil {
-			in.mu.Lock()
-			in.err = err
-			in.mu.Unlock()
+			in.fail(err)
 			return
 		}
 		if !in.put(b) {
-			return
+			break
 		}
 	}
+	in.fail(nil)
+}
+
+// fail says why there are no more.
+func (in *intake) fail(err error) {
+	in.mu.Lock()
+	in.err = err
+	in.mu.Unlock()
 }
 
 func (in *intake) put(b []byte) bool {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -275,35 +276,22 @@ func listen(t testing.TB, ns *lab.Namespace, address string) {
 func TestAnswer(t *testing.T) {
 	pair := labtest.NewPair(t, nil)
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error)
-		ready := make(chan struct{}, 1)
 		asked := 0
-		go func() {
-			ended <- pair.Far.Do(func() error {
-				cfg := &AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}, Filter: mode}
-				return respond(ctx, "eth0", cfg, func(reply []byte, f capture.Frame) []byte {
-					asked++
-					var eth frame.Ethernet
-					if eth.Decode(f.Data) != nil || len(eth.Payload) < 3 || eth.Payload[0] != '?' {
-						return nil
-					}
-					reply = append(reply, eth.Src[:]...)
-					reply = append(reply, pair.FarMAC...)
-					if f.VLAN.Present {
-						reply = binary.BigEndian.AppendUint16(reply, uint16(f.VLAN.Type))
-						reply = binary.BigEndian.AppendUint16(reply, f.VLAN.TCI)
-					}
-					reply = append(reply, 0x88, 0xb5, '!')
-					return append(reply, eth.Payload[1:3]...)
-				}, func() { ready <- struct{}{} })
-			})
-		}()
-		select {
-		case <-ready:
-		case err := <-ended:
-			t.Fatal(err)
-		}
+		end := answering(t, pair.Far, &AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}, Filter: mode}, func(reply []byte, f capture.Frame) []byte {
+			asked++
+			var eth frame.Ethernet
+			if eth.Decode(f.Data) != nil || len(eth.Payload) < 3 || eth.Payload[0] != '?' {
+				return nil
+			}
+			reply = append(reply, eth.Src[:]...)
+			reply = append(reply, pair.FarMAC...)
+			if f.VLAN.Present {
+				reply = binary.BigEndian.AppendUint16(reply, uint16(f.VLAN.Type))
+				reply = binary.BigEndian.AppendUint16(reply, f.VLAN.TCI)
+			}
+			reply = append(reply, 0x88, 0xb5, '!')
+			return append(reply, eth.Payload[1:3]...)
+		})
 		var frames [][]byte
 		for n := range uint16(50) {
 			var tags []frame.VLAN
@@ -315,10 +303,7 @@ func TestAnswer(t *testing.T) {
 		answered, unanswered, err := exchangeIn(t, pair.Near, frames, ExchangeConfig{
 			Rules: []Rule{numbered{0x88b5}}, Filter: mode, MAC: nearMAC, Promiscuous: true,
 		})
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		end()
 		if err != nil || len(answered) != 50 || len(unanswered) != 0 || asked != 50 {
 			t.Fatalf("%d answered, %d not, %v; %d were asked", len(answered), len(unanswered), err, asked)
 		}
@@ -330,11 +315,56 @@ func TestAnswer(t *testing.T) {
 	})
 }
 
+// answering has a namespace answer until end is called, which waits for it.
+func answering(t *testing.T, ns *lab.Namespace, cfg *AnswerConfig, answer func([]byte, capture.Frame) []byte) (end func()) {
+	t.Helper()
+	a := labtest.OpenIn(t, ns, func() (*Answerer, error) { return NewAnswerer("eth0", cfg) })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx, answer) }()
+	end = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(end)
+	return end
+}
+
+// An answer may be any memory: what is not appended is not kept.
+func TestAnswerNotAppended(t *testing.T) {
+	pair := labtest.NewPair(t, nil)
+	var canned []byte // for number 1; its room is what others would be appended to
+	end := answering(t, pair.Far, &AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}}, func(reply []byte, f capture.Frame) []byte {
+		copy(f.Data, f.Data[6:12])
+		copy(f.Data[6:12], pair.FarMAC)
+		f.Data[14] = '!'
+		switch f.Data[16] {
+		case 1:
+			if canned == nil {
+				canned = append(make([]byte, 0, 2000), f.Data...)
+			}
+			return canned
+		case 2:
+			return f.Data
+		}
+		return append(reply, f.Data...)
+	})
+	for _, n := range []uint16{1, 21, 1, 2, 22, 2, 21, 1} {
+		answered, _, err := exchangeIn(t, pair.Near, [][]byte{ownFrame('?', n)}, ExchangeConfig{Rules: []Rule{numbered{0x88b5}}, MAC: nearMAC})
+		if err != nil || len(answered) != 1 {
+			t.Errorf("%d: answered %+v, %v", n, answered, err)
+		}
+	}
+	end()
+}
+
 func TestAnswerErrors(t *testing.T) {
 	pair := labtest.NewPair(t, nil)
 	nothing := func([]byte, capture.Frame) []byte { return nil }
-	in := func(ctx context.Context, iface string, cfg *AnswerConfig, answer func([]byte, capture.Frame) []byte, ready func()) error {
-		return pair.Far.Do(func() error { return respond(ctx, iface, cfg, answer, ready) })
+	in := func(iface string, cfg *AnswerConfig) error {
+		return pair.Far.Do(func() error { return Answer(t.Context(), iface, cfg, nothing) })
 	}
 	cfg := &AnswerConfig{EtherTypes: []frame.EtherType{0x88b5}}
 	ret := []cbpf.RawInstruction{{Op: 6}}
@@ -350,24 +380,27 @@ func TestAnswerErrors(t *testing.T) {
 		{&AnswerConfig{Instructions: ret, Filter: bpf.EBPF}, "ebpf filter: it is for EtherTypes"},
 		{&AnswerConfig{Instructions: []cbpf.RawInstruction{{Op: 0xff}}}, "attaching classic BPF: invalid argument"},
 	} {
-		if err := in(t.Context(), "eth0", tt.cfg, nothing, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err := in("eth0", tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %q", tt.cfg, err, tt.want)
 		}
 	}
-	if err := in(t.Context(), "eth7", cfg, nothing, nil); !errors.As(err, new(*l2.NoInterfaceError)) {
+	if err := in("eth7", cfg); !errors.As(err, new(*l2.NoInterfaceError)) {
 		t.Errorf("no interface: %v", err)
 	}
-	if err := in(t.Context(), "eth0", &AnswerConfig{EtherTypes: []frame.EtherType{5}}, nothing, nil); err == nil {
+	if err := in("eth0", &AnswerConfig{EtherTypes: []frame.EtherType{5}}); err == nil {
 		t.Error("a length is an EtherType")
 	}
-	if err := in(t.Context(), "eth0", cfg, nothing, func() {
-		if err := pair.Far.SetDown("eth0"); err != nil {
-			t.Error(err)
-		}
-	}); !errors.Is(err, l2.ErrDown) {
+	a := labtest.OpenIn(t, pair.Far, func() (*Answerer, error) { return NewAnswerer("eth0", cfg) })
+	if err := pair.Far.SetDown("eth0"); err != nil {
+		t.Error(err)
+	}
+	if err := a.Run(t.Context(), nothing); !errors.Is(err, l2.ErrDown) {
 		t.Errorf("interface that goes down: %v", err)
 	}
-	if err := in(t.Context(), "eth0", cfg, nothing, nil); !errors.Is(err, l2.ErrDown) {
+	if err := a.Run(t.Context(), nothing); !errors.Is(err, errAnswered) {
+		t.Errorf("a second time: %v", err)
+	}
+	if err := in("eth0", cfg); !errors.Is(err, l2.ErrDown) {
 		t.Errorf("interface that is down: %v", err)
 	}
 }

@@ -218,13 +218,13 @@ func (x *exchange) pair(f *capture.Frame, got instant) {
 	}
 	i, ok := x.find(f)
 	if !ok {
-		x.counts.Unpaired++
+		x.counts.unpaired.Add(1)
 		return
 	}
 	w := &x.flights[i]
 	took := x.points.elapsed(w.last.sent, f.Arrival, got)
 	if w.tries == 0 || took >= x.timeout || took < 0 && w.tries == 1 {
-		x.counts.Unpaired++ // it came before the request left, or too late
+		x.counts.unpaired.Add(1) // it came before the request left, or too late
 		return
 	}
 	a := reply{
@@ -241,7 +241,7 @@ func (x *exchange) pair(f *capture.Frame, got instant) {
 	w.answers++
 	w.holding++
 	if a.first {
-		x.counts.Answered++
+		x.counts.answered.Add(1)
 	}
 	x.round++
 	if !x.multi || w.in == listedAgain {

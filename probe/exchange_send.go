@@ -233,7 +233,7 @@ func (x *exchange) depart(batch []int32) (first uint32) {
 // them, and is not ok.
 func (x *exchange) departed(batch []int32, frames [][]byte, first uint32, n int, err error) (_ []int32, _ [][]byte, ok bool) {
 	x.unread += uint64(n)
-	x.counts.Sent += uint64(n)
+	x.counts.sent.Add(uint64(n))
 	for _, i := range batch {
 		f := &x.flights[i]
 		if f.leaving = false; f.ended && f.holding == 0 {
@@ -244,7 +244,7 @@ func (x *exchange) departed(batch []int32, frames [][]byte, first uint32, n int,
 		x.cleared()
 		return nil, nil, true
 	}
-	x.outbox.forget(first + uint32(n) - 1)
+	x.outbox.refused(first + uint32(n))
 	refused := batch[n]
 	left := 0
 	for k, i := range batch[n:] {
@@ -278,7 +278,7 @@ func (x *exchange) departed(batch []int32, frames [][]byte, first uint32, n int,
 func (x *exchange) refused(err error) bool {
 	switch {
 	case x.full(err, x.now().mono, x.timeout, x.schedule.backOff()):
-		x.counts.SendRetries++
+		x.counts.sendRetries.Add(1)
 		return false
 	case x.link.Err() != nil:
 		x.fail(x.link.Err())

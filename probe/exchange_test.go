@@ -291,9 +291,9 @@ func TestExchangeEnds(t *testing.T) {
 	t.Run("link", func(t *testing.T) {
 		inLane(t, ExchangeConfig{Interval: 10 * ms}, func(t *testing.T, l *lane) {
 			time.AfterFunc(25*ms, func() {
-				l.mu.Lock()
+				l.guard.Lock()
 				l.linkErr = l2.ErrDown
-				l.mu.Unlock()
+				l.guard.Unlock()
 				l.in.wake()
 			})
 			l.silentTo(func(seq uint16, _ int) bool { return seq == 2 })

@@ -40,6 +40,7 @@ type lane struct {
 	expectErr error
 	quits     func(e *Exchanged) bool // the reader leaves
 	slow      time.Duration           // it takes for each
+	failing   func()                  // it hears of an error
 	sending   time.Duration           // that a batch takes
 
 	// What happened.
@@ -95,7 +96,15 @@ func (l *lane) wall() int64          { return time.Now().UnixNano() + l.skew.Loa
 // run exchanges, and checks that nothing is left.
 func (l *lane) run(ctx context.Context, requests iter.Seq2[[]byte, error]) error {
 	l.t.Helper()
-	err := runExchange(ctx, l.exchange, l.in.wake, func(<-chan struct{}) {}, func() {}, requests, func(e *Exchanged) bool {
+	var failed error
+	err := runExchange(ctx, l.exchange, l.in.wake, func(<-chan struct{}) {}, func() {}, requests, func(e *Exchanged, err error) bool {
+		if err != nil {
+			failed = err
+			if l.failing != nil {
+				l.failing()
+			}
+			return true
+		}
 		l.log = append(l.log, describeExchanged(e, l.clock()))
 		c := *e
 		c.Request.Frame, c.Reply.Data = bytes.Clone(e.Request.Frame), bytes.Clone(e.Reply.Data)
@@ -103,6 +112,7 @@ func (l *lane) run(ctx context.Context, requests iter.Seq2[[]byte, error]) error
 		time.Sleep(l.slow)
 		return !l.quits(e)
 	}, true)
+	err = errors.Join(failed, err)
 	l.check()
 	if len(l.keys)+len(l.own) > 0 && len(l.held) == 0 && l.inUse() == 0 {
 		l.t.Errorf("%d keys and %d of rules are left", len(l.keys), len(l.own))
@@ -277,7 +287,11 @@ func (l *lane) arrive(after time.Duration, b []byte, change ...func(*capture.Fra
 func (l *lane) Receive(frames []capture.Frame) (int, error)       { return l.in.Receive(frames) }
 func (l *lane) ReadStamps(stamps []l2.Stamp) (int, bool, error)   { return l.in.ReadStamps(stamps) }
 func (l *lane) Run(turn func() (time.Duration, bool, bool)) error { return l.in.loop(turn, l.check) }
-func (l *lane) Err() error                                        { return l.linkErr }
+func (l *lane) Err() error {
+	l.guard.Lock()
+	defer l.guard.Unlock()
+	return l.linkErr
+}
 
 func (l *lane) Expect(keys []bpf.Key) error {
 	if l.expectErr != nil {

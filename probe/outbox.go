@@ -46,6 +46,13 @@ func (o *outbox[S]) forget(last uint32) {
 	}
 }
 
+// refused forgets the frame with an id, which the kernel did not take, and those after
+// it, which it was not offered: their ids are given again.
+func (o *outbox[S]) refused(id uint32) {
+	o.forget(id - 1)
+	o.last = id
+}
+
 // departure returns that of the request whose frame bore an id, nil if it is not
 // remembered.
 func (o *outbox[S]) departure(id uint32) *departure {

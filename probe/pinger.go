@@ -9,8 +9,6 @@ import (
 	"io"
 	"iter"
 	"net/netip"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/l2ping/l2ping/arp"
@@ -62,10 +60,7 @@ type Pinger struct {
 	filter     *bpf.Filter
 	others     []*capture.Socket // that hear what comes in by other members of a bridge, bond or VRF
 	engine     *engine
-	ran        atomic.Bool
-
-	closing sync.Once
-	closed  error
+	life       lifetime
 }
 
 // New finds the paths, opens the sockets and starts to resolve the next hops; it
@@ -419,12 +414,14 @@ func (p *Pinger) answerFor(path *l2.Path) error {
 // may be told together. Run closes the Pinger.
 func (p *Pinger) Run(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		if p.ran.Swap(true) {
+		if !p.life.begin(p.stop) {
 			yield(Event{}, errors.New("the pinger has run already, or was closed"))
 			return
 		}
 		defer p.Close() // also when the loop's body panics
+		defer p.life.over()
 		err := p.run(ctx, func(e Event) bool { return yield(e, nil) })
+		p.life.over()
 		if err = errors.Join(err, p.Close()); err != nil && !errors.Is(err, errLeft) {
 			yield(Event{}, err)
 		}
@@ -475,23 +472,26 @@ func (p *Pinger) launch(ctx context.Context) (finish func() error) {
 	if ctx.Err() != nil {
 		p.engine.stop() // before it sends anything
 	}
-	return launch(ctx, p.engine.run, func() {
-		p.engine.stop()
-		p.loop.Wake()
-	}, newKeeper(p).run, func() {
+	return launch(ctx, p.engine.run, p.stop, newKeeper(p).run, func() {
 		p.engine.addKernelCounts(p.filter, p.in)
 		p.engine.events.close()
 	})
+}
+
+// stop ends the run.
+func (p *Pinger) stop() {
+	p.engine.stop()
+	p.loop.Wake()
 }
 
 // Statistics returns the counts and times so far, over all targets. It may be called at any time,
 // from any goroutine; what the kernel itself counts is added at the end of Run.
 func (p *Pinger) Statistics() Statistics { return p.engine.snapshot() }
 
-// Close ends what New has opened. Run does it by itself.
+// Close closes what New has opened. Run does it by itself; while that runs, Close ends
+// it and returns nil.
 func (p *Pinger) Close() error {
-	p.ran.Store(true)
-	p.closing.Do(func() {
+	return p.life.close(func() error {
 		var others []io.Closer
 		for _, s := range p.others {
 			others = append(others, s)
@@ -508,10 +508,10 @@ func (p *Pinger) Close() error {
 		if p.home.file != nil {
 			others = append(others, p.home.file)
 		}
-		p.closed = p.sockets.close(others...)
+		err := p.sockets.close(others...)
 		if p.filter != nil {
-			p.closed = errors.Join(p.closed, p.filter.Close())
+			err = errors.Join(err, p.filter.Close())
 		}
+		return err
 	})
-	return p.closed
 }

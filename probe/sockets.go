@@ -185,6 +185,10 @@ func (s *sockets) close(others ...io.Closer) error {
 	return err
 }
 
+// errExited says that what a caller gave us ended the goroutine that called it, as
+// testing.T.FailNow does.
+var errExited = errors.New("it was ended from within (runtime.Goexit)")
+
 // launch has run run until it is done, ctx is, or finish is called, which waits for
 // it. end makes run return, and may be called at any time until then; beside runs
 // as long as run does, until its channel is closed.
@@ -199,11 +203,14 @@ func launch(ctx context.Context, run func() error, end func(), beside func(<-cha
 	besides.Go(func() { beside(done) })
 	result := make(chan error, 1)
 	go func() {
-		err := run()
-		close(done)
-		besides.Wait()
-		last()
-		result <- err
+		err := errExited
+		defer func() {
+			close(done)
+			besides.Wait()
+			last()
+			result <- err
+		}()
+		err = run()
 	}()
 	return sync.OnceValue(func() error {
 		end()
