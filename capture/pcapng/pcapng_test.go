@@ -584,6 +584,43 @@ func TestReadBigEndian(t *testing.T) {
 	}
 }
 
+// Files may stand one behind the other, each of its own byte order.
+func TestReadSectionsOfBothOrders(t *testing.T) {
+	var little bytes.Buffer
+	w, err := NewWriter(&little, nil, Interface{LinkType: LinkEthernet})
+	must(t, err)
+	must(t, w.Write(&capture.Frame{Data: data(14), Length: 14, Arrival: testTime, PacketType: capture.PacketOutgoing}, &Options{PacketID: 7}))
+	must(t, w.Flush())
+	for _, order := range []string{"bl", "lb", "bbl", "llb", "blbl", "lblb"} {
+		var file []byte
+		for _, c := range order {
+			if c == 'b' {
+				file = append(file, bigEndian()...)
+			} else {
+				file = append(file, little.Bytes()...)
+			}
+		}
+		r, err := NewReader(bytes.NewReader(file))
+		must(t, err)
+		got, err := readAll(r)
+		must(t, err)
+		for _, c := range order {
+			first, frames := capture.PacketOutgoing, 1
+			id := uint64(7)
+			if c == 'b' {
+				first, frames, id = capture.PacketMulticast, 2, 0x0102030405060708
+			}
+			if len(got) < frames || got[0].PacketType != first || got[0].PacketID != id {
+				t.Fatalf("%s: %+v", order, got)
+			}
+			got = got[frames:]
+		}
+		if len(got) != 0 {
+			t.Errorf("%s: %+v left", order, got)
+		}
+	}
+}
+
 func TestReadErrors(t *testing.T) {
 	ng := bigEndian()
 	for want, file := range map[string][]byte{

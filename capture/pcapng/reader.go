@@ -124,7 +124,17 @@ func (r *Reader) open() error {
 			return err
 		}
 		r.bigEndian = binary.BigEndian.Uint32(order[8:]) == byteOrderMagic
-		r.ng, err = pcapgo.NewNgReader(b, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+		r.ng, err = pcapgo.NewNgReader(b, pcapgo.NgReaderOptions{
+			WantMixedLinkType: true,
+			// The next section may be of the other byte order: of that it has just
+			// read the magic number, and does not tell.
+			SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) {
+				if b.UnreadByte() == nil {
+					last, _ := b.ReadByte()
+					r.bigEndian = last == byteOrderMagic&0xff
+				}
+			},
+		})
 		return err
 	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1:
 		r.pcap, err = pcapgo.NewReader(b)
