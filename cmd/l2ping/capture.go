@@ -78,8 +78,8 @@ func (f *captureFlags) add(cmd *cobra.Command) {
 	fl.SortFlags = false
 	fl.StringVarP(&f.source.name, "interface", "i", "", "`interface` to capture on")
 	f.source.addNetns(cmd)
-	fl.StringVarP(&f.read, "read", "r", "", "read frames from this pcap or pcapng `file` instead; - is standard input")
-	fl.StringVarP(&f.write, "write", "w", "", "write frames to this pcapng `file`, and print none; - is standard output")
+	fl.VarP((*fileFlag)(&f.read), "read", "r", "read frames from this pcap or pcapng `file` instead; - is standard input")
+	fl.VarP((*fileFlag)(&f.write), "write", "w", "write frames to this pcapng `file`, and print none; - is standard output")
 	fl.BoolVar(&f.print, "print", false, "print them with -w too")
 	fl.VarP(&number{value: &f.count, min: 1, max: math.MaxInt64}, "count", "c", "end after so many `frames`")
 	fl.VarP(&number{value: &f.snapLen, max: capture.MaxSnapLen}, "snaplen", "s", fmt.Sprintf("keep so many `bytes` of each frame at most (%d, also for 0)", capture.MaxSnapLen))
@@ -94,6 +94,7 @@ func (f *captureFlags) add(cmd *cobra.Command) {
 	fl.VarP(&number{value: &f.files, min: 1, max: 1e6}, "file-count", "W", "with -C, write over the first file after so many `files`: FILE0, FILE1 ...; with -G, end then")
 	for _, flag := range []struct{ name, short, usage string }{
 		{"numeric", "n", "no names are looked up anyway"},
+		{"absolute", "S", "TCP's sequence numbers are its own anyway"},
 		{"line-buffered", "l", "lines are printed within 20 ms anyway"},
 		{"packet-buffered", "U", "frames are written within 0.2 s anyway"},
 		{"immediate-mode", "", "frames wait no longer than that anyway"},
@@ -101,6 +102,22 @@ func (f *captureFlags) add(cmd *cobra.Command) {
 		fl.BoolVarP(&f.nothing, flag.name, flag.short, false, "does nothing: "+flag.usage)
 	}
 	fl.BoolP("help", "h", false, "print this")
+}
+
+// fileFlag is a flag's value: the name of a file, which is never empty. Without this a
+// script whose variable is not set would have its frames printed, and none written.
+type fileFlag string
+
+func (n *fileFlag) String() string { return string(*n) }
+
+func (*fileFlag) Type() string { return "file" }
+
+func (n *fileFlag) Set(s string) error {
+	if s == "" {
+		return errors.New("no name of a file")
+	}
+	*n = fileFlag(s)
+	return nil
 }
 
 // parseDirection reads tcpdump's -Q.
@@ -141,18 +158,21 @@ func (e *env) capture(cmd *cobra.Command, f *captureFlags, expr string) error {
 	if f.snapLen == 0 {
 		f.snapLen = capture.MaxSnapLen
 	}
-	c := &capturing{e: e, f: f, out: bufio.NewWriterSize(e.stdout, 1<<16), begun: time.Now()}
+	c := &capturing{e: e, f: f, begun: time.Now()}
+	c.out = bufio.NewWriterSize(linesBehind{c}, 1<<16)
 	if f.write != "" {
 		c.files = &captureFiles{
 			name: f.write, size: f.size * 1e6, every: time.Duration(f.every), most: f.files,
 			header: pcapng.Config{Application: "l2ping " + buildVersion(), OS: "Linux"},
-			open:   createFile,
+			open:   func(name string) (frameFile, error) { return createFile(cmd.Context(), name) },
 		}
 		if f.write == "-" {
 			if isTerminal(e.stdout) {
 				return errors.New("-w -: standard output is a terminal")
 			}
 			c.files.open = func(string) (frameFile, error) { return standardOutput{e.stdout}, nil }
+		} else {
+			outliveReaders()
 		}
 		if err := c.files.check(c.begun); err != nil {
 			return err
@@ -239,12 +259,27 @@ func (c *capturing) frame(f *pcapng.Frame, ifc *pcapng.Interface, o *pcapng.Opti
 
 // flush writes out what waits.
 func (c *capturing) flush() error {
-	if c.files != nil && c.files.w != nil {
-		if err := c.files.flush(); err != nil {
-			return err
-		}
+	if err := c.flushFiles(); err != nil {
+		return err
 	}
 	return outputError(c.out.Flush())
+}
+
+// flushFiles writes out what waits to be in a file.
+func (c *capturing) flushFiles() error {
+	if c.files == nil || c.files.w == nil {
+		return nil
+	}
+	return c.files.flush()
+}
+
+// linesBehind is standard output, which is behind the files: however long it stands
+// still, the frames of its lines, and those before them, are written.
+type linesBehind struct{ *capturing }
+
+func (w linesBehind) Write(b []byte) (int, error) {
+	_ = w.flushFiles() // what is wrong with a file its next use tells
+	return w.e.stdout.Write(b)
 }
 
 // finish ends the files and the output. An error that there was already is more than
@@ -346,6 +381,11 @@ func (l *liveCapture) open(expr string) (err error) {
 	})
 	if err != nil {
 		return err
+	}
+	if l.files != nil {
+		if err := l.files.openPipe(time.Now()); err != nil {
+			return err
+		}
 	}
 	cfg := capture.Config{
 		Instructions: program, Direction: f.direction, SnapLen: int(f.snapLen), Promiscuous: !f.still,

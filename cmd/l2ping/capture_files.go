@@ -3,13 +3,17 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/l2ping/l2ping/capture"
 	"github.com/l2ping/l2ping/capture/pcapng"
@@ -33,10 +37,13 @@ type captureFiles struct {
 	// first describes an interface that has to be there, frames or not.
 	first pcapng.Interface
 	open  func(name string) (frameFile, error)
+	// refuse says why a file must not be written over; nil where none is read.
+	refuse func(name string) error
 
 	// counts is what the kernel has counted so far; nil where there is none.
 	counts func() capture.RingStatistics
 
+	pipe     frameFile // that openPipe has opened, until it is file
 	file     *wholeBlocks
 	w        *pcapng.Writer
 	numbers  map[pcapng.Interface]int // that w has given interfaces
@@ -56,8 +63,44 @@ type captureFiles struct {
 // errEnoughFiles says that as many files were written as were asked for.
 var errEnoughFiles = errors.New("there are enough files")
 
-// createFile makes a file, or empties it.
-func createFile(name string) (frameFile, error) { return os.Create(name) }
+// readerDelay is how long a named pipe that somebody has begun to read may wait to be
+// opened.
+const readerDelay = 20 * time.Millisecond
+
+// createFile makes a file, or empties it. If it is a named pipe it waits for its reader,
+// until ctx ends at most. The file is opened to be written alone: a pipe that we could
+// read ourselves would take frames that nobody reads, and never fail.
+func createFile(ctx context.Context, name string) (frameFile, error) {
+	if !isPipe(name) {
+		return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	}
+	// open(2) would wait for the reader, but no signal would end that: package os goes
+	// on after EINTR. What does not wait fails with ENXIO while there is none (fifo(7)).
+	again := time.NewTicker(readerDelay)
+	defer again.Stop()
+	for {
+		file, err := os.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if !errors.Is(err, unix.ENXIO) {
+			return file, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("open %s: nobody has begun to read this pipe", name)
+		}
+	}
+}
+
+// outliveReaders has the process go on, to its end, when nobody reads any more what it
+// tells: else a write to a pipe without a reader, if that is standard output or standard
+// error, kills it before a file is whole (os/signal, "SIGPIPE").
+func outliveReaders() { signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) }
+
+// isPipe tells whether a file is there and a pipe.
+func isPipe(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode()&fs.ModeNamedPipe != 0
+}
 
 // check says what is wrong with what was asked for.
 func (c *captureFiles) check(now time.Time) error {
@@ -90,26 +133,58 @@ func (c *captureFiles) begin(at time.Time) error {
 	return c.openAt(at)
 }
 
-// openAt opens the next file of those that begin with a time.
-func (c *captureFiles) openAt(at time.Time) (err error) {
+// openPipe opens the first file ahead of begin if it is a pipe: it may be long until
+// somebody reads that, and a ring that is open would fill meanwhile. What is no pipe
+// stays as it is until begin.
+func (c *captureFiles) openPipe(at time.Time) (err error) {
+	if err := c.setBase(at); err != nil {
+		return err
+	}
+	if name := c.fileName(); isPipe(name) {
+		c.pipe, err = c.open(name)
+	}
+	return err
+}
+
+// setBase has the next file be the first of those that begin with a time.
+func (c *captureFiles) setBase(at time.Time) (err error) {
 	c.base, c.nth = c.name, 0
 	if c.every > 0 {
-		if c.base, err = strftime(c.name, at); err != nil {
-			return err
-		}
+		c.base, err = strftime(c.name, at)
+	}
+	return err
+}
+
+// fileName is what the next file is called.
+func (c *captureFiles) fileName() string {
+	digits := 0
+	if c.size > 0 && c.every == 0 {
+		digits = digitsOf(c.most)
+	}
+	return numbered(c.base, c.nth, digits)
+}
+
+// openAt opens the next file of those that begin with a time.
+func (c *captureFiles) openAt(at time.Time) error {
+	if err := c.setBase(at); err != nil {
+		return err
 	}
 	c.started = at
 	return c.openFile()
 }
 
-func (c *captureFiles) openFile() error {
-	digits := 0
-	if c.size > 0 && c.every == 0 {
-		digits = digitsOf(c.most)
+func (c *captureFiles) openFile() (err error) {
+	name := c.fileName()
+	if c.refuse != nil {
+		if err := c.refuse(name); err != nil {
+			return err
+		}
 	}
-	file, err := c.open(numbered(c.base, c.nth, digits))
-	if err != nil {
-		return err
+	file := c.pipe
+	if c.pipe = nil; file == nil {
+		if file, err = c.open(name); err != nil {
+			return err
+		}
 	}
 	c.file = &wholeBlocks{file: file}
 	c.files++

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 
@@ -30,16 +29,17 @@ func (c *capturing) fromFile(ctx context.Context, expr string) error {
 	if name == "-" {
 		name = "standard input"
 	} else {
-		file, err := os.Open(c.f.read)
+		file, err := c.e.openInput(c.f.read)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		if err := oneFile(file, "-r "+c.f.read, c.f.write); err != nil {
+		in = file
+	}
+	if file, ok := in.(statted); ok && c.files != nil {
+		c.files.refuse = func(write string) error { return oneFile(file, "-r "+c.f.read, write) }
+		if err := c.files.refuse(c.f.write); err != nil {
 			return err
-		}
-		if in = file; !isRegular(file) {
-			in = &input{file: file, interrupted: c.e.interrupted}
 		}
 	}
 	r, err := pcapng.NewReader(in)
@@ -63,7 +63,7 @@ func (c *capturing) fromFile(ctx context.Context, expr string) error {
 
 // isRegular tells whether something is a file that is all there.
 func isRegular(r io.Reader) bool {
-	f, ok := r.(interface{ Stat() (fs.FileInfo, error) })
+	f, ok := r.(statted)
 	if !ok {
 		return false
 	}

@@ -412,9 +412,11 @@ func TestCaptureRead(t *testing.T) {
 	const reading = "reading from file " + wordsFile + ", link-type EN10MB (Ethernet), snapshot length 262144\n"
 	for _, tt := range []struct{ args, want string }{
 		{"-c 1", "TIME.000000001 ?   ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28\n"},
-		{"-n -nn -l -U -lU --immediate-mode --packet-buffered --line-buffered -c 1", "TIME.000000001 ?   ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28\n"},
+		{"-n -nn -S -nS -l -U -lU --immediate-mode --packet-buffered --line-buffered -c 1", "TIME.000000001 ?   ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28\n"},
 		{"arp and ether src 02:00:5e:00:53:02", "TIME.000000002 ?   ARP, Reply 198.51.100.2 is-at 02:00:5e:00:53:02, length 46\n"},
-		{"-e vlan 200", "TIME.000000117 ?   02:00:5e:00:53:01 > 02:00:5e:00:53:02, ethertype 802.1Q-QinQ (0x88a8), length 50: vlan 200, p 0, " +
+		{"-e vlan 1", "TIME.000000133 ?   02:00:5e:00:53:01 > 02:00:5e:00:53:02, ethertype 802.1Q-9100 (0x9100), length 46: vlan 1, p 0, " +
+			"ethertype ARP (0x0806), Request who-has 198.51.100.2 tell 198.51.100.1, length 28\n"},
+		{"-e vlan 200 and vlan 7", "TIME.000000117 ?   02:00:5e:00:53:01 > 02:00:5e:00:53:02, ethertype 802.1Q-QinQ (0x88a8), length 50: vlan 200, p 0, " +
 			"ethertype 802.1Q (0x8100), vlan 7, p 0, ethertype IPv4 (0x0800), 198.51.100.1 > 198.51.100.2: ICMP echo request, id 7, seq 1, length 8\n"},
 		{"tcp[tcpflags] & tcp-rst != 0", "TIME.000000046 ?   IP 198.51.100.1.40000 > 198.51.100.2.12345: Flags [R], seq 1001, win 8192, length 0\n"},
 		{"ether proto 0x88b5 -x", "TIME.000000118 ?   02:00:5e:00:53:01 > 02:00:5e:00:53:02, ethertype Unknown (0x88b5), length 27\n" +
@@ -636,6 +638,8 @@ func TestCaptureUsage(t *testing.T) {
 		{"-i eth0 --json -e", "--json has all that -e and -v show" + more},
 		{"-i eth0 -w f -W 2", "-W: there is one file (-C or -G make several)"},
 		{"-i eth0 -w - -C 2", "-w -: standard output is one file (-C and -G make several)"},
+		{"-i eth0 --write= -c 1", `invalid argument "" for "-w, --write" flag: no name of a file` + more},
+		{"--read=", `invalid argument "" for "-r, --read" flag: no name of a file` + more},
 		{"-i eth0 -c 0", `invalid argument "0" for "-c, --count" flag: not a number from 1 to 9223372036854775807` + more},
 		{"-i eth0 -s 262145", `invalid argument "262145" for "-s, --snaplen" flag: not a number from 0 to 262144` + more},
 		{"-i eth0 -Q up", `invalid argument "up" for "-Q, --direction" flag: not one of in, out and inout` + more},

@@ -69,12 +69,40 @@ func newEnv() *env {
 	}
 }
 
+// A readable is a file that is read.
+type readable interface {
+	io.ReadCloser
+	Stat() (fs.FileInfo, error)
+}
+
+// openInput opens a file to be read. Neither that nor a read waits for somebody who
+// writes to it once e.interrupted is done; the file ends then.
+func (e *env) openInput(name string) (readable, error) {
+	flag := os.O_RDONLY
+	// A FIFO is open at once then, and not when the first writer comes (fifo(7)). That
+	// of a regular file would fail where it has a lease (fcntl(2), F_SETLEASE).
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		flag |= unix.O_NONBLOCK
+	}
+	file, err := os.OpenFile(name, flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	if isRegular(file) {
+		return file, nil
+	}
+	return &input{file: file, interrupted: e.interrupted}, nil
+}
+
 // An input is a file that ends where it is empty once ctx interrupted is done: else a
-// read of a pipe that nobody writes to, or of a terminal, would not end.
+// read of a pipe that nobody writes to, or of a terminal, would not end. It is polled
+// ahead of each read: to read(2) a FIFO is at its end until the first writer has come,
+// to poll(2) it is not.
 type input struct {
 	file        *os.File
 	interrupted context.Context
 	wake        *os.File // an eventfd that can be read once it is
+	release     func() bool
 }
 
 // Read implements io.Reader.
@@ -92,6 +120,16 @@ func (in *input) Read(b []byte) (int, error) {
 // Stat is the file's.
 func (in *input) Stat() (fs.FileInfo, error) { return in.file.Stat() }
 
+// Close closes the file. It must not be called while it is read.
+func (in *input) Close() error {
+	err := in.file.Close()
+	if in.wake != nil {
+		in.release()
+		err = errors.Join(err, in.wake.Close())
+	}
+	return err
+}
+
 // wait waits until a read does not block, and is false if none will be.
 func (in *input) wait() (ok bool, err error) {
 	if in.wake == nil {
@@ -100,7 +138,7 @@ func (in *input) wait() (ok bool, err error) {
 			return false, os.NewSyscallError("eventfd", err)
 		}
 		in.wake = os.NewFile(uintptr(fd), "eventfd")
-		context.AfterFunc(in.interrupted, func() {
+		in.release = context.AfterFunc(in.interrupted, func() {
 			_, _ = in.wake.Write([]byte{1, 1, 1, 1, 1, 1, 1, 1}) // any number but 0
 		})
 	}
@@ -183,6 +221,11 @@ func (e *env) explain(err error) string {
 	if hint == "" {
 		return text
 	}
+	return withHint(text, hint)
+}
+
+// withHint adds what would help to what is wrong.
+func withHint(text, hint string) string {
 	if open, ok := strings.CutSuffix(text, ")"); ok && strings.Contains(open, " (") {
 		return open + "; " + hint + ")"
 	}

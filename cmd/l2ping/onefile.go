@@ -8,8 +8,11 @@ import (
 	"os"
 )
 
+// A statted is what can be a file.
+type statted interface{ Stat() (fs.FileInfo, error) }
+
 // oneFile refuses to write over what is read; flag is what says so.
-func oneFile(in interface{ Stat() (fs.FileInfo, error) }, flag, write string) error {
+func oneFile(in statted, flag, write string) error {
 	if write == "" || write == "-" {
 		return nil
 	}

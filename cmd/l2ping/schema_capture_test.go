@@ -23,7 +23,7 @@ var captureSchema = schema{
 		"number!": positive, "interface": text, "hardware_ns": positive,
 		"packet_type": oneOf("host", "broadcast", "multicast", "other host", "outgoing"), "direction": oneOf("in", "out"),
 		"length!": integer, "captured!": integer, "source_mac": mac, "destination_mac": mac, "ether_type": positive,
-		"vlan": positive, "vlan_priority": positive, "inner_vlan": positive, "inner_vlan_priority": positive,
+		"vlan": integer, "vlan_priority": integer, "inner_vlan": integer, "inner_vlan_priority": integer,
 		"source": address, "destination": address, "protocol": integer, "source_port": integer, "destination_port": integer,
 		"layers": texts, "summary!": text, "comments": texts, "packet_id": positive, "dropped": positive, "data": hexadecimal,
 	},
@@ -101,6 +101,11 @@ func decodeCapture(out string) ([]map[string]any, error) {
 		}
 		if frames++; count(e["number"]) != int64(frames) {
 			return nil, fmt.Errorf("frame %v is the %dth", e["number"], frames)
+		}
+		for _, tag := range []string{"", "inner_"} {
+			if (e[tag+"vlan"] == nil) != (e[tag+"vlan_priority"] == nil) {
+				return nil, fmt.Errorf("half of a tag: %v", e)
+			}
 		}
 		if _, ok := e["source"]; ok != (e["destination"] != nil) {
 			return nil, fmt.Errorf("one end alone: %v", e)

@@ -60,8 +60,8 @@ addresses by the kernel's path, lengths, checksums. Lists, ranges and prefixes i
 make a frame of each value. What is given stays as given, wrong or not.
 With --answers what comes back is paired with what it answers, and a line printed for
 each frame. SIGINT ends with the summary.
-Exit status: 0 if all frames were sent; with --answers, if there was any answer. 1 if
-not, 2 where something is wrong.`,
+Exit status: 0 if all frames were sent, of -c 0 all that there was time for; with
+--answers, if there was any answer. 1 if not, 2 where something is wrong.`,
 		Example: `  sudo l2ping send -i eth0 --answers 'ARP(pdst="192.0.2.0/24")'
   sudo l2ping send -i eth0 --answers 'IP(dst="192.0.2.1")/TCP(dport=[22,80,443], flags="S")'
   l2ping send -i eth0 --dry-run 'Ether()/Dot1Q(vlan=5)/IP(dst="192.0.2.1", ttl=3)/ICMP(id=7)'
@@ -81,7 +81,7 @@ func (f *sendFlags) add(cmd *cobra.Command) {
 	fl.SortFlags = false
 	fl.StringVarP(&f.source.name, "interface", "i", "", "`interface` to send on")
 	f.source.addNetns(cmd)
-	fl.StringVarP(&f.read, "read", "r", "", "send the frames of this pcap or pcapng `file`; - is standard input")
+	fl.VarP((*fileFlag)(&f.read), "read", "r", "send the frames of this pcap or pcapng `file`; - is standard input")
 	fl.StringVar(&f.hexText, "hex", "", "send frames given as hexadecimal `digits`, or as a dump of them; - reads standard input")
 	fl.VarP(&number{value: &f.rounds, max: math.MaxInt64}, "count", "c", "send all of them so many `times` (1); 0 is until interrupted")
 	fl.Var(&parsed[float64]{value: &f.rate, parse: parseRate}, "rate", "`frames` a second at most (as fast as it goes)")
@@ -99,7 +99,7 @@ func (f *sendFlags) add(cmd *cobra.Command) {
 	fl.Var(&parsed[int]{value: &f.retry, parse: parseRetry}, "retry", "with --answers, send so many `times` again what nobody answers; below 0, in rounds until so many in a row brought nothing")
 	fl.BoolVar(&f.multi, "multi", false, "with --answers, take all answers to a frame, and not the first alone")
 	fl.BoolVar(&f.promiscuous, "promiscuous", false, "with --answers, take those to other MACs too")
-	fl.StringVarP(&f.write, "write", "w", "", "write what was sent, and what answered, to this pcapng `file`")
+	fl.VarP((*fileFlag)(&f.write), "write", "w", "write what was sent, and what answered, to this pcapng `file`")
 	fl.BoolVarP(&f.link, "link", "e", false, "print MACs, EtherTypes and whole lengths")
 	fl.BoolVarP(&f.hex, "bytes", "x", false, "print the bytes of each frame too")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the summary alone")
@@ -177,16 +177,25 @@ type sending struct {
 	link  craft.Link
 	way   *sendWay // of expressions
 	round func() iter.Seq2[craft.Frame, error]
-	// of is which of several expressions the frame is of that is made; 0 where there
-	// are not several.
+	// of is which of several expressions the frame is of that is made, as in a place.
 	of int
+	at place // of the last frame that was made
+	// complete is whether all frames of all rounds were made.
+	complete bool
 	// unsettled is whether there are frames that were not sent and are not told of.
 	unsettled bool
 
+	input     readable // what -r names; nil for standard input
+	begunFile bool     // it was read from
+	live      bool     // the frames may be long in coming: they come by a pipe
+
 	pace  pace
-	file  *sendFile // nil without -w
-	facts pcapng.Interface
-	began time.Time
+	watch *l2.Watch // nil until frames are about to be sent
+	// lately is the link as it was when the kernel last refused a frame.
+	lately craft.Link
+	file   *sendFile // nil without -w
+	facts  pcapng.Interface
+	began  time.Time
 
 	// For pairing: addresses that answers find this host by, and whether it was told
 	// that those to another do not.
@@ -200,6 +209,9 @@ type sending struct {
 	flush  *time.Timer // nil if nothing waits to be printed
 	wrong  error       // the first of printing
 	counts render.SendEnd
+	// refused counts requests that the kernel took at no try. They are among
+	// counts.NotSent.
+	refused uint64
 }
 
 // send is the work of the subcommand.
@@ -229,9 +241,11 @@ func (e *env) send(cmd *cobra.Command, f *sendFlags, args []string) (err error) 
 		return err
 	}
 	if s.write != "" {
+		outliveReaders()
 		s.file = &sendFile{files: captureFiles{
 			name: s.write, header: pcapng.Config{Application: "l2ping " + buildVersion(), OS: "Linux"},
-			open: createFile, first: s.facts,
+			open:  func(name string) (frameFile, error) { return createFile(s.ctx, name) },
+			first: s.facts,
 		}}
 	}
 	opts := render.SendOptions{LinkType: s.facts.LinkType, Link: f.link, Hex: f.hex, Quiet: f.quiet, Answers: f.answers, Multi: f.multi}
@@ -271,10 +285,17 @@ func (s *sending) open() (err error) {
 }
 
 func (s *sending) close() error {
-	if s.way == nil {
-		return nil
+	var errs []error
+	if s.input != nil {
+		errs = append(errs, s.input.Close())
 	}
-	return s.way.close()
+	if s.watch != nil {
+		errs = append(errs, s.watch.Close())
+	}
+	if s.way != nil {
+		errs = append(errs, s.way.close())
+	}
+	return errors.Join(errs...)
 }
 
 // sourceFits tells whether -S is of a family that an expression bears.
@@ -362,7 +383,7 @@ func (s *sending) show() error {
 		}
 	}
 	s.flushOut()
-	if s.counts.NotSent > 0 {
+	if s.counts.NotSent > 0 || !s.complete {
 		s.e.exit = exitNoReply
 	}
 	return s.failed()
@@ -404,7 +425,7 @@ func (s *sending) failed() error {
 func (s *sending) notSent(number uint64, why error) {
 	s.unsettled = true
 	s.print(func() error {
-		s.counts.NotSent++
+		s.counts.Unsent(why)
 		return s.render.NotSent(number, why)
 	})
 }

@@ -31,8 +31,13 @@ func (s *sending) exchange() error {
 		if s.link.MAC != s.ifc.MAC {
 			cfg.MAC = s.link.MAC
 		}
-		x, err = probe.NewExchanger(s.ifc.Name, &cfg)
-		return err
+		if x, err = probe.NewExchanger(s.ifc.Name, &cfg); err != nil {
+			return err
+		}
+		if s.watch, err = s.ifc.Watch(); err != nil {
+			return errors.Join(err, x.Close())
+		}
+		return nil
 	}); err != nil {
 		return err
 	}
@@ -41,14 +46,15 @@ func (s *sending) exchange() error {
 	end := s.tellStatus(func() (e render.SendEnd) {
 		s.mu.Lock()
 		e.NotSent = s.counts.NotSent
+		refused := s.refused
 		s.mu.Unlock()
-		takeCounts(&e, x.Statistics())
+		takeCounts(&e, x.Statistics(), refused)
 		return e
 	})
 	err := s.pair(x)
 	end()
-	takeCounts(&s.counts, x.Statistics())
-	if s.counts.Answered == 0 {
+	takeCounts(&s.counts, x.Statistics(), s.refused)
+	if s.counts.Answered == 0 || s.refused > 0 {
 		s.e.exit = exitNoReply
 	}
 	switch {
@@ -60,9 +66,10 @@ func (s *sending) exchange() error {
 	return s.finish(err)
 }
 
-// takeCounts takes what an exchange has counted.
-func takeCounts(e *render.SendEnd, c probe.ExchangeStatistics) {
-	e.Sent, e.Answered, e.Unanswered = c.Sent, c.Answered, c.Unanswered
+// takeCounts takes what an exchange has counted. Requests that the kernel refused are
+// unanswered to the exchange, and not sent here.
+func takeCounts(e *render.SendEnd, c probe.ExchangeStatistics, refused uint64) {
+	e.Sent, e.Answered, e.Unanswered = c.Sent, c.Answered, c.Unanswered-min(c.Unanswered, refused)
 	e.Unpaired, e.Full, e.Dropped = c.Unpaired, c.SendRetries, c.KernelDrops
 }
 
@@ -120,7 +127,8 @@ func (s *sending) requests(yield func([]byte, error) bool) {
 			return
 		}
 		if err == nil && s.replay {
-			waitUntil(s.ctx, s.pace.due(time.Now(), f.Time))
+			// An exchange that has failed waits for its requests.
+			err = s.pause(s.pace.due(time.Now(), f.Time))
 		}
 		if err == nil {
 			s.settle()
@@ -207,7 +215,16 @@ func (s *sending) exchanged(e *probe.Exchanged) error {
 			return err
 		}
 	}
-	s.print(func() error { return s.render.Exchanged(e) })
+	if e.Request.Err != nil {
+		e.Request.Err = s.inWords(e.Request.Frame, e.Request.Err)
+	}
+	s.print(func() error {
+		if e.Request.Err != nil && e.Request.Tries == 0 {
+			s.counts.Unsent(e.Request.Err)
+			s.refused++
+		}
+		return s.render.Exchanged(e)
+	})
 	return s.failed()
 }
 

@@ -28,14 +28,20 @@ type plainSending struct {
 	*sending
 	out   *l2.Link
 	batch [][]byte
+	at    []place // of the batch's frames
 	id    uint32
 	first time.Time // when the first frame was due
+	// dropped is whether an interrupt has left frames in the batch.
+	dropped bool
 }
 
 // plain sends all frames.
 func (s *sending) plain() (err error) {
-	p := &plainSending{sending: s, batch: make([][]byte, 0, sendBatch)}
+	p := &plainSending{sending: s, batch: make([][]byte, 0, sendBatch), at: make([]place, 0, sendBatch)}
 	err = s.source.inNetns(func() (err error) {
+		if s.watch, err = s.ifc.Watch(); err != nil {
+			return err
+		}
 		p.out, err = l2.OpenLink(s.ifc, &l2.LinkConfig{NoStamps: true, Bypass: s.noQdisc, Mark: uint32(s.mark)})
 		return err
 	})
@@ -59,10 +65,22 @@ func (s *sending) plain() (err error) {
 	if errors.Is(err, s.ctx.Err()) {
 		err = nil
 	}
-	if s.counts.NotSent > 0 {
+	if p.leftOut() {
 		s.e.exit = exitNoReply
 	}
 	return s.finish(err)
+}
+
+// leftOut tells whether frames were to be sent that were not. What an interrupt has cut
+// off is, but of rounds without end.
+func (p *plainSending) leftOut() bool {
+	switch {
+	case p.counts.NotSent > 0:
+		return true
+	case p.rounds == 0:
+		return p.counts.Sent == 0
+	}
+	return p.dropped || !p.complete
 }
 
 // tellRefused tells why frames bear no mark, if they were to.
@@ -87,7 +105,7 @@ func (p *plainSending) run() error {
 			return err
 		}
 		if p.ctx.Err() != nil {
-			p.batch = p.batch[:0]
+			p.batch, p.at = p.batch[:0], p.at[:0]
 			return nil
 		}
 	}
@@ -106,13 +124,16 @@ func (p *plainSending) take(f *craft.Frame) error {
 			if err := p.send(); err != nil {
 				return err
 			}
-			waitUntil(p.ctx, due)
+			if err := p.pause(due); err != nil {
+				return err
+			}
 			if p.ctx.Err() != nil {
 				return nil
 			}
 		}
 	}
-	if p.batch = append(p.batch, f.Bytes); len(p.batch) < sendBatch {
+	p.at = append(p.at, p.sending.at)
+	if p.batch = append(p.batch, f.Bytes); len(p.batch) < sendBatch && !p.live {
 		return nil
 	}
 	return p.send()
@@ -120,10 +141,14 @@ func (p *plainSending) take(f *craft.Frame) error {
 
 // send sends the batch.
 func (p *plainSending) send() error {
-	batch := p.batch
-	defer func() { p.batch = p.batch[:0] }()
+	batch, at := p.batch, p.at
+	defer func() { p.batch, p.at = p.batch[:0], p.at[:0] }()
 	var full time.Time
 	for len(batch) > 0 {
+		// A frame that no carrier takes away is lost without an error.
+		if err := p.carries(); err != nil {
+			return err
+		}
 		n, err := p.out.SendBatch(batch, p.id)
 		p.id += uint32(n)
 		p.count(n, 0)
@@ -135,12 +160,12 @@ func (p *plainSending) send() error {
 				}
 			}
 		}
-		batch = batch[n:]
+		batch, at = batch[n:], at[n:]
 		switch {
 		case err == nil:
 			continue
 		case !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN):
-			return p.why(p.counts.Sent+1, err)
+			return p.why(at[0], batch[0], err)
 		case n > 0 || full.IsZero():
 			full = time.Now()
 		case time.Since(full) > fullFor:
@@ -148,9 +173,10 @@ func (p *plainSending) send() error {
 		}
 		p.count(0, 1)
 		if p.ctx.Err() != nil {
+			p.dropped = true
 			return nil
 		}
-		waitUntil(p.ctx, time.Now().Add(fullPause))
+		waitUntil(p.ctx, time.Now().Add(fullPause), nil)
 	}
 	return nil
 }
@@ -166,13 +192,64 @@ func (p *plainSending) count(sent int, full uint64) {
 }
 
 // why is the reason for a frame that did not leave.
-func (s *sending) why(number uint64, err error) error {
+func (s *sending) why(at place, b []byte, err error) error {
 	for _, errno := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV} {
 		if errors.Is(err, errno) {
 			return s.lost(err)
 		}
 	}
-	return fmt.Errorf("frame %d: send on %s: %w", number, s.ifc.Name, err)
+	return s.ofFrame(at, s.inWords(b, fmt.Errorf("send on %s: %w", s.ifc.Name, err)))
+}
+
+// inWords is the kernel's error of a frame. Where that is longer than the MTU, which was
+// another when the frame was checked, it says so as that check does.
+func (s *sending) inWords(b []byte, err error) error {
+	if !errors.Is(err, unix.EMSGSIZE) {
+		return err
+	}
+	if s.lately == (craft.Link{}) || s.lately.Check(b) == nil {
+		now, lookup := s.way.routing.Interface(s.ifc.Name)
+		if lookup != nil {
+			return err
+		}
+		s.lately = s.link
+		s.lately.MTU = now.MTU
+	}
+	if long := s.lately.Check(b); long != nil {
+		return long
+	}
+	return err
+}
+
+// carries says why nothing leaves by the interface any more, if that is so, as the
+// kernel has told it.
+func (s *sending) carries() error {
+	if s.watch == nil {
+		return nil
+	}
+	if s.watch.Remade() > 0 {
+		return s.lost(unix.ENODEV)
+	}
+	if err := s.watch.Err(); err != nil {
+		return s.lost(err)
+	}
+	return nil
+}
+
+// pause waits until a time has come, or the interrupt. Its error is that of carries.
+func (s *sending) pause(due time.Time) error {
+	var changes <-chan struct{}
+	if s.watch != nil {
+		changes = s.watch.Changes()
+	}
+	for {
+		if err := s.carries(); err != nil {
+			return err
+		}
+		if !waitUntil(s.ctx, due, changes) {
+			return nil
+		}
+	}
 }
 
 // lost is the reason why nothing leaves by the interface any more.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"slices"
 	"time"
 
@@ -31,14 +30,20 @@ func (s *sending) from(expressions []*craft.Expression) error {
 	case s.read != "":
 		s.round = s.fromFile
 		if s.read == "-" {
+			s.live = !isRegular(s.e.stdin)
 			return s.notItself("-r -")
 		}
-		// A file that is not there is told before anything is done.
-		file, err := os.Open(s.read)
+		// A file that is not there is told before anything is done. It stays open: who
+		// writes to a FIFO does that once.
+		file, err := s.e.openInput(s.read)
 		if err != nil {
 			return err
 		}
-		return firstError(oneFile(file, "-r "+s.read, s.write), file.Close())
+		s.input, s.live = file, !isRegular(file)
+		if s.rounds != 1 && s.live {
+			return fmt.Errorf("-r %s: it is no regular file, and can be read once (-c 1)", s.read)
+		}
+		return oneFile(file, "-r "+s.read, s.write)
 	case s.hexText != "":
 		frames, err := s.fromHex()
 		if err != nil {
@@ -136,19 +141,18 @@ func tag(b []byte, vlans []frame.VLAN) []byte {
 // fromFile reads a capture file.
 func (s *sending) fromFile() iter.Seq2[craft.Frame, error] {
 	return func(yield func(craft.Frame, error) bool) {
-		in := s.e.stdin
-		if s.read != "-" {
-			file, err := os.Open(s.read)
-			if err != nil {
+		in, name := s.e.stdin, fileName(s.read)
+		if s.input != nil {
+			in = s.input
+		}
+		// Only of a regular file there is a second round.
+		if file, ok := in.(io.Seeker); ok && s.begunFile {
+			if _, err := file.Seek(0, io.SeekStart); err != nil {
 				yield(craft.Frame{}, err)
 				return
 			}
-			defer file.Close()
-			if in = file; !isRegular(file) {
-				in = &input{file: file, interrupted: s.e.interrupted}
-			}
 		}
-		name := fileName(s.read)
+		s.begunFile = true
 		r, err := pcapng.NewReader(in)
 		if s.ctx.Err() != nil {
 			return // what is cut off then is so by us
@@ -169,7 +173,7 @@ func (s *sending) fromFile() iter.Seq2[craft.Frame, error] {
 			n++
 			made := fileFrame(&f)
 			if err := s.fits(&made); err != nil {
-				yield(craft.Frame{}, fmt.Errorf("%s: frame %d: %w", name, n, err))
+				yield(craft.Frame{}, s.ofFrame(place{number: n}, err))
 				return
 			}
 			if !yield(made, nil) {
@@ -266,8 +270,12 @@ func (s *sending) frames() iter.Seq2[craft.Frame, error] {
 			}
 			for f, err := range s.round() {
 				number++
+				s.at = place{number: number, of: s.of}
+				if s.read != "" {
+					s.at.number -= before // the file's own
+				}
 				if err == nil {
-					err = s.check(&f, number)
+					err = s.check(&f)
 				}
 				idle = idle && err != nil
 				if !m.next(f, err) || s.ctx.Err() != nil {
@@ -287,22 +295,39 @@ func (s *sending) frames() iter.Seq2[craft.Frame, error] {
 				s.settle()
 			}
 			if idle && round+1 != s.rounds {
-				waitUntil(s.ctx, time.Now().Add(idlePause))
+				if err := s.pause(time.Now().Add(idlePause)); err != nil {
+					yield(craft.Frame{}, err)
+					return
+				}
 			}
 		}
+		s.complete = true
 	}
+}
+
+// A place says which frame one is, for errors.
+type place struct {
+	number uint64 // of those to be made, or of a file's; from 1
+	of     int    // which of several expressions it is of; 0 where there are not several
+}
+
+// ofFrame says which frame an error is of.
+func (s *sending) ofFrame(at place, err error) error {
+	switch {
+	case s.read != "":
+		return fmt.Errorf("%s: frame %d: %w", fileName(s.read), at.number, err)
+	case at.of > 0:
+		return fmt.Errorf("frame %d, of expression %d: %w", at.number, at.of, err)
+	}
+	return fmt.Errorf("frame %d: %w", at.number, err)
 }
 
 // check tells whether the interface takes a frame, and has the file made that it is
 // written to then.
-func (s *sending) check(f *craft.Frame, number uint64) error {
+func (s *sending) check(f *craft.Frame) error {
 	if s.ifc != nil {
-		err := s.link.Check(f.Bytes)
-		switch {
-		case err != nil && s.of > 0:
-			return fmt.Errorf("frame %d, of expression %d: %w", number, s.of, err)
-		case err != nil:
-			return fmt.Errorf("frame %d: %w", number, err)
+		if err := s.link.Check(f.Bytes); err != nil {
+			return s.ofFrame(s.at, err)
 		}
 	}
 	if s.file != nil {
@@ -393,8 +418,9 @@ func (p *pace) due(now, own time.Time) time.Time {
 	return due
 }
 
-// waitUntil waits until a time has come, or ctx is done.
-func waitUntil(ctx context.Context, due time.Time) {
+// waitUntil waits until a time has come, ctx is done, or there is something in wake:
+// that alone is true. In the last milliseconds it does not look for that.
+func waitUntil(ctx context.Context, due time.Time, wake <-chan struct{}) (woken bool) {
 	// Go's timers have the grain of a millisecond, nanosleep(2) that of the clock.
 	const grain = 2 * time.Millisecond
 	if left := time.Until(due); left > grain {
@@ -402,7 +428,9 @@ func waitUntil(ctx context.Context, due time.Time) {
 		defer timer.Stop()
 		select {
 		case <-ctx.Done():
-			return
+			return false
+		case <-wake:
+			return true
 		case <-timer.C:
 		}
 	}
@@ -410,4 +438,5 @@ func waitUntil(ctx context.Context, due time.Time) {
 		wait := unix.NsecToTimespec(int64(min(left, grain)))
 		_ = unix.Nanosleep(&wait, nil) // EINTR: the rest is waited for
 	}
+	return false
 }

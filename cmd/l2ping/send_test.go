@@ -465,7 +465,7 @@ func TestSendPrivilege(t *testing.T) {
 // sendFrameKeys are those of a frame.
 var sendFrameKeys = map[string]check{
 	"length!": positive, "source_mac": mac, "destination_mac": mac, "ether_type": positive,
-	"vlan": positive, "vlan_priority": positive, "inner_vlan": positive, "inner_vlan_priority": positive,
+	"vlan": integer, "vlan_priority": integer, "inner_vlan": integer, "inner_vlan_priority": integer,
 	"source": address, "destination": address, "protocol": integer, "source_port": integer, "destination_port": integer,
 	"layers": texts, "summary!": text, "data": hexadecimal,
 }
@@ -474,15 +474,15 @@ var sendFrameKeys = map[string]check{
 var sendSchema = schema{
 	"start":    {"version!": integer, "interface!": text, "link_type!": text},
 	"frame":    sendFrameKeys,
-	"not_sent": {"frame!": positive, "reason!": text},
+	"not_sent": {"frame": positive, "seq": positive, "reason!": text, "request": object(sendFrameKeys)},
 	"answered": {
 		"seq!": positive, "tries!": positive, "more": yes, "rtt_ns!": positive,
 		"rtt_source!": oneOf("hardware", "driver", "sched", "user"), "request!": object(sendFrameKeys), "reply!": object(sendFrameKeys),
 	},
-	"unanswered": {"seq!": positive, "tries!": integer, "reason": text, "request!": object(sendFrameKeys)},
+	"unanswered": {"seq!": positive, "tries!": positive, "reason": text, "request!": object(sendFrameKeys)},
 	"summary": {
 		"sent!": integer, "answered": integer, "unanswered": integer, "unpaired": integer, "kernel_drops": integer,
-		"answers": integer, "not_sent!": integer, "queue_full!": integer, "duration_ns!": integer,
+		"answers": integer, "not_sent!": integer, "not_sent_reason": text, "queue_full!": integer, "duration_ns!": integer,
 		"rtt_ns": object(map[string]check{"min!": positive, "mean!": positive, "max!": positive}),
 	},
 }
@@ -511,6 +511,10 @@ func decodeSend(t *testing.T, out string) map[string]int {
 		}
 		if err := checkKeys(e, keys); err != nil {
 			t.Errorf("%v in %s", err, line)
+		}
+		// One that could not be made, or a request that the kernel did not take.
+		if event == "not_sent" && ((e["frame"] == nil) == (e["seq"] == nil) || (e["seq"] == nil) != (e["request"] == nil)) {
+			t.Errorf("half of an event: %s", line)
 		}
 		counts[event]++
 	}

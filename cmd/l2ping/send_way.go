@@ -38,8 +38,8 @@ func leadsNowhere(err error) bool {
 
 // unreachable tells whether an error of routing is about a destination.
 func unreachable(err error) bool {
-	local, noRoute := (*localError)(nil), (*l2.NoRouteError)(nil)
-	return errors.As(err, &local) || errors.As(err, &noRoute) || errors.Is(err, l2.ErrNoAddress)
+	local, noRoute, source := (*localError)(nil), (*l2.NoRouteError)(nil), (*sourceError)(nil)
+	return errors.As(err, &source) || errors.As(err, &local) || errors.As(err, &noRoute) || errors.Is(err, l2.ErrNoAddress)
 }
 
 // A localError says that a destination is this host. It is no l2.ErrLocal, as what
@@ -54,6 +54,26 @@ func (e *localError) Error() string {
 		return fmt.Sprintf("%s, which a dst that is left out stands for, is this host itself (only lo leads there)", e.dst)
 	}
 	return e.text
+}
+
+// A sourceError says that there is no address to fill in as the source of a layer. The
+// next hop of the frame is known by then, or of no concern: that layer is within
+// another, or the MAC was given. So it is none of routing's errors, of which each says
+// that a gateway would help.
+type sourceError struct {
+	dst netip.Addr
+	why error
+}
+
+func (e *sourceError) Error() string {
+	layer, why := "IPv6", e.why.Error()
+	if e.dst.Is4() {
+		layer = "IP"
+	}
+	if local := (*localError)(nil); errors.As(e.why, &local) {
+		why = "that is this host itself"
+	}
+	return withHint(fmt.Sprintf("no src for %s(dst=%q): %s", layer, e.dst, why), "src= gives one, or -S")
 }
 
 // A silentError says that nobody told the MAC of a next hop.
@@ -211,6 +231,9 @@ func (p *paths) Source(dst netip.Addr) (netip.Addr, error) {
 		return own, nil
 	}
 	path, err := p.to(dst)
+	if unreachable(err) {
+		return netip.Addr{}, &sourceError{dst, err}
+	}
 	if err != nil {
 		return netip.Addr{}, err
 	}

@@ -22,6 +22,7 @@ func FuzzParse(f *testing.F) {
 		strings.Repeat("(", 40), strings.Repeat("[", 40), `IP(ttl=-1)`, `"\u00e9\q`, `IP()/TCP(options=[("SAck", (1, 2))])`,
 		`IP()/UDP()/BOOTP()/DHCP(options=[("param_req_list", [1, [2]]), ("router",), 5])`, `Ether()/LLDPDUChassisID(subtype=(0, 9), family=(0, 3), id="::1")`,
 		`Dot3()/LLC()/STP(age=(0, 255, 99999999999999999))`, `IP(id=range(1, 5))`, `IPv6()/ICMPv6MLReport2(records=[ICMPv6MLDMultAddrRec(rtype=[1, 2])])`,
+		`IP()/UDP()/DNS(qd=None, an=None, ns=[])`,
 	} {
 		f.Add(s, false)
 	}
@@ -58,7 +59,7 @@ func FuzzParse(f *testing.F) {
 // FuzzFromHex holds that what is read can be read again, and that it is no more
 // than there was.
 func FuzzFromHex(f *testing.F) {
-	for _, s := range []string{dumped, xxdDump, hexdumpDump, tcpdumpDump, starDump, dryRun, answersDump, scapyDump, wiresharkDump, "02:00 # a\n\n0x03,\\x04\n", "00000010: 02"} {
+	for _, s := range []string{dumped, xxdDump, hexdumpDump, tcpdumpDump, starDump, dryRun, answersDump, scapyDump, wiresharkDump, odDump, odText, odStars, "02:00 # a\n\n0x03,\\x04\n", "00000010: 02"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

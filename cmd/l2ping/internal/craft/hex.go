@@ -10,11 +10,13 @@ import (
 
 // The lines of dumps: xxd's and tcpdump's, with a colon behind the offset; those of
 // `hexdump -C` and of Dump, with the text between bars; those of Wireshark and of
-// scapy, with nothing but blanks around the digits of up to 16 bytes.
+// scapy, with nothing but blanks around the digits of up to 16 bytes; those of od, with
+// one blank ahead of each byte.
 var (
 	colonLine = regexp.MustCompile(`^\s*(?:0x)?([0-9a-fA-F]{4,8}): +(.*)$`)
 	barLine   = regexp.MustCompile(`^\s*([0-9a-fA-F]{4,8}) +([0-9a-fA-F ]*[0-9a-fA-F]) *\|.*$`)
 	blankLine = regexp.MustCompile(`^\s*([0-9a-fA-F]{4,8}) {2,}((?:[0-9a-fA-F]{2} {1,2}){0,15}[0-9a-fA-F]{2})(?:(?: {2}.*)| *)$`)
+	odLine    = regexp.MustCompile(`^\s*([0-9a-fA-F]{6,8})((?:[ \t]+[0-9a-fA-F]{2})+)\s*(?:>.*<)?$`)
 	// What `tcpdump -xx`, `l2ping capture -x` and `l2ping send -x` print is indented,
 	// and stands between lines of another kind.
 	indentedLine = regexp.MustCompile(`(?m)^[ \t]+(?:0x[0-9a-f]{4}:|0000 ) `)
@@ -26,10 +28,11 @@ var (
 // colons, dots, dashes or commas, each byte with 0x or \x ahead or not. An empty
 // line divides frames, and # starts a comment that ends with the line.
 //
-// It also reads dumps: what xxd, hexdump -C, tcpdump -xx, Wireshark and scapy print,
-// and Dump, layers and all. There an offset of 0 starts a frame, and a line with a
-// star alone stands for lines like the one ahead of it. Where its lines are
-// indented, as tcpdump's, all others are passed over.
+// It also reads dumps: what xxd, hexdump -C, od -A x -t x1, tcpdump -xx, Wireshark and
+// scapy print, and Dump, layers and all. There an offset of 0 starts a frame, and a
+// line with a star alone stands for lines like the one ahead of it. Where its lines are
+// indented, as tcpdump's, all others are passed over. At a frame's start six to eight
+// zeros, and words of two digits alone behind them, are a line of od's.
 func FromHex(text string) ([][]byte, error) {
 	r := hexReader{indented: indentedLine.MatchString(text)}
 	n := 0
@@ -81,6 +84,10 @@ func (r *hexReader) line(line string) error {
 		return r.offset(m[1], m[2])
 	}
 	if m := blankLine.FindStringSubmatch(line); m != nil && (r.dump || offsetOf(m[1]) == 0) {
+		return r.offset(m[1], m[2])
+	}
+	// Elsewhere six digits and a blank are three bytes.
+	if m := odLine.FindStringSubmatch(line); m != nil && (r.dump || len(r.frame) == 0 && offsetOf(m[1]) == 0) {
 		return r.offset(m[1], m[2])
 	}
 	plain, _, comment := strings.Cut(line, "#")

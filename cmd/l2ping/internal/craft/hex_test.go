@@ -78,6 +78,26 @@ const wiresharkDump = `0000   02 00 5e 00 53 02 02 00 5e 00 53 01 88 b5 61 62   
 0010   61 20 62 20                                       a b 
 `
 
+// odDump is what `od -A x -t x1` prints, odText the same with -t x1z and without the end.
+const odDump = `000000 02 00 5e 00 53 02 02 00 5e 00 53 01 08 00 45 00
+000010 00 23 00 01 00 00 40 01 3d 6f c6 33 64 01 c6 33
+000020 64 02 08 00 3a c9 00 07 00 00 70 61 79 20 20 6c
+000030 6f 61 64
+000033
+`
+
+const odText = `000000 02 00 5e 00 53 02 02 00 5e 00 53 01 88 b5 61 62  >..^.S...^.S...ab<
+000010 3c 20 62 20                                      >< b <
+`
+
+// odStars is what od prints of 66 bytes of which many are zero.
+const odStars = `000000 02 00 5e 00 53 02 02 00 5e 00 53 01 88 b5 01 02
+000010 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+*
+000040 ff
+000041
+`
+
 func TestFromHex(t *testing.T) {
 	const zeros = "00000000000000000000000000000000"
 	for _, tt := range []struct {
@@ -108,6 +128,14 @@ func TestFromHex(t *testing.T) {
 		{"scapy", scapyDump, []string{"02005e00530202005e00530188b5616261206220"}},
 		{"wireshark", wiresharkDump, []string{"02005e00530202005e00530188b5616261206220"}},
 		{"wireshark, two, without text", "0000   02 00\n\n0000   03 04\n", []string{"0200", "0304"}},
+		{"od", odDump, []string{dumped}},
+		{"od, two", odDump + odDump, []string{dumped, dumped}},
+		{"od, two, without ends", odText + odText, []string{"02005e00530202005e00530188b561623c206220", "02005e00530202005e00530188b561623c206220"}},
+		{"od, with a star", odStars, []string{"02005e00530202005e00530188b50102" + zeros + zeros + zeros + "ff"}},
+		{"od of others", "0000000  02 00\t5e\n0000003\n00000000 05\n00000001 06\n", []string{"02005e", "0506"}},
+		{"digits like od's, with words of another size", "000000 02 005e", []string{"00000002005e"}},
+		{"digits like od's, at another offset", "000010 02 00", []string{"0000100200"}},
+		{"digits like od's, within a frame", "0200\n000000 02\n000006 03", []string{"02000000000200000603"}},
 		{"xxd -p", "02005e00530202005e0053010800\n4500\n", []string{"02005e00530202005e00530108004500"}},
 		{"digits like an offset", "0001  02 00", []string{"00010200"}},
 		{"as large as it gets", strings.Repeat("00", maxFrame), []string{strings.Repeat("00", maxFrame)}},
@@ -141,6 +169,9 @@ func TestFromHexErrors(t *testing.T) {
 		{"Ethernet, 14 bytes\n", "no hexadecimal digits"},
 		{"0000000 0002 005e\n", `line 1: "0000000" has an odd number of digits`},
 		{"00000000: 0200\n0300", `line 2: "0300" within a dump: it starts with no offset`},
+		{"000000 02 00\n000010 03", "line 2: offset 0x10 where 0x2 should be"},
+		{"000000 02 00\n0300", `line 2: "0300" within a dump: it starts with no offset`},
+		{"000000 02 00\n000014", `line 2: "000014" within a dump: it starts with no offset`},
 		{"00000000: 02zz", `line 1: "02zz": a byte is two hexadecimal digits`},
 		{strings.Repeat("00", maxFrame) + " 00", "line 1: a frame of more than 131072 bytes"},
 	} {

@@ -274,8 +274,14 @@ func (p *parser) argument(n *node, first bool) error {
 	p.holds = l.fields[i].in
 	v, err := p.value()
 	p.holds = outer
-	if err != nil || v.kind == literalNone {
+	if err != nil {
 		return err
+	}
+	if v.kind == literalNone {
+		if l.fields[i].kind != kindLayers {
+			return nil
+		}
+		v.kind = literalList // in scapy None is no layers, even where some are the default
 	}
 	n.given[i], err = p.set(l, &l.fields[i], v)
 	return err

@@ -342,12 +342,10 @@ func (l *line) headers(ls []gopacket.Layer) {
 			if tags == 2 {
 				prefix = "inner_"
 			}
-			if h.VLANIdentifier > 0 {
-				l.uint(prefix+"vlan", uint64(h.VLANIdentifier))
-			}
-			if h.Priority > 0 {
-				l.uint(prefix+"vlan_priority", uint64(h.Priority))
-			}
+			// 0 is a value of either: a tag of no VLAN is there for its priority, which
+			// may be the lowest.
+			l.uint(prefix+"vlan", uint64(h.VLANIdentifier))
+			l.uint(prefix+"vlan_priority", uint64(h.Priority))
 		case *layers.ARP:
 			if network || len(h.SourceProtAddress) != 4 || len(h.DstProtAddress) != 4 {
 				continue

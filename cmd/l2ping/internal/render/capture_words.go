@@ -31,6 +31,15 @@ type words struct {
 	wire  int
 }
 
+// oldQinQ is what provider bridges called their tags before IEEE 802.1ad did. Filters
+// take it for a tag (pcap-filter(7), vlan), and so do we.
+const oldQinQ layers.EthernetType = 0x9100
+
+// gopacket takes it for an unknown type, and its table is there to be added to.
+func init() {
+	layers.EthernetTypeMetadata[oldQinQ] = layers.EthernetTypeMetadata[layers.EthernetTypeQinQ]
+}
+
 // decode finds the layers of a frame. gopacket keeps what a decoder panics of to
 // itself, and makes it a failure.
 func decode(data []byte, link pcapng.LinkType) []gopacket.Layer {
@@ -208,7 +217,7 @@ func (w *words) ethernet(l *layers.Ethernet, ls []gopacket.Layer, wire int) {
 // etherTypes are tcpdump's names.
 var etherTypes = map[layers.EthernetType]string{
 	layers.EthernetTypeIPv4: "IPv4", layers.EthernetTypeARP: "ARP", layers.EthernetTypeIPv6: "IPv6",
-	layers.EthernetTypeDot1Q: "802.1Q", layers.EthernetTypeQinQ: "802.1Q-QinQ", 0x9100: "802.1Q-9100", 0x8035: "Reverse ARP",
+	layers.EthernetTypeDot1Q: "802.1Q", layers.EthernetTypeQinQ: "802.1Q-QinQ", oldQinQ: "802.1Q-9100", 0x8035: "Reverse ARP",
 	layers.EthernetTypeLinkLayerDiscovery: "LLDP", layers.EthernetTypeEAPOL: "EAPOL",
 	layers.EthernetTypePPPoEDiscovery: "PPPoE D", layers.EthernetTypePPPoESession: "PPPoE S",
 	layers.EthernetTypeMPLSUnicast: "MPLS unicast", layers.EthernetTypeMPLSMulticast: "MPLS multicast",
@@ -219,7 +228,7 @@ var etherTypes = map[layers.EthernetType]string{
 // shorts are the names of what is cut.
 var shorts = map[layers.EthernetType]string{
 	layers.EthernetTypeIPv4: "IP [|ip]", layers.EthernetTypeIPv6: "IP6 [|ip6]", layers.EthernetTypeARP: "[|arp]",
-	layers.EthernetTypeDot1Q: "[|vlan]", layers.EthernetTypeQinQ: "[|vlan]", 0x9100: "[|vlan]", layers.EthernetTypeLLC: "[|llc]",
+	layers.EthernetTypeDot1Q: "[|vlan]", layers.EthernetTypeQinQ: "[|vlan]", oldQinQ: "[|vlan]", layers.EthernetTypeLLC: "[|llc]",
 	layers.EthernetTypeLinkLayerDiscovery: "[|lldp]", layers.EthernetTypeEAPOL: "[|eapol]",
 	layers.EthernetTypePPPoEDiscovery: "[|pppoe]", layers.EthernetTypePPPoESession: "[|pppoe]",
 	layers.EthernetTypeMPLSUnicast: "[|mpls]", layers.EthernetTypeMPLSMulticast: "[|mpls]",

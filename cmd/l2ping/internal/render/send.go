@@ -48,8 +48,16 @@ type SendEnd struct {
 	Span                                  time.Duration // from the first frame to the last that left
 	Sent, Answered, Unanswered            uint64
 	NotSent, Unpaired, Full, Dropped      uint64
+	why                                   string // the first frame was not sent
 	rounds                                uint64
 	shortestRound, longestRound, allRound time.Duration
+}
+
+// Unsent counts a frame that was not sent.
+func (e *SendEnd) Unsent(why error) {
+	if e.NotSent++; e.NotSent == 1 {
+		e.why = why.Error()
+	}
 }
 
 // Round counts an answer's RTT.
@@ -168,6 +176,8 @@ func (s *Send) Exchanged(e *probe.Exchanged) error {
 		if e.Request.Tries > 1 {
 			w.addf(", try %d", e.Request.Tries)
 		}
+	case e.Request.Err != nil && e.Request.Tries > 0:
+		w.addf("no answer, and not sent again: %v", e.Request.Err)
 	case e.Request.Err != nil:
 		w.addf("not sent: %v", e.Request.Err)
 	default:
@@ -205,6 +215,13 @@ func (s *Send) End(e *SendEnd) error {
 		w.addf(", %d a second", e.perSecond())
 	}
 	w.add("\n")
+	// It was told of each, but for this.
+	if s.opts.Quiet && e.why != "" {
+		if e.NotSent > 1 {
+			w.add("first ")
+		}
+		w.addf("not sent: %s\n", e.why)
+	}
 	if e.rounds > 0 {
 		w.add("rtt min/avg/max = ")
 		for i, d := range []time.Duration{e.shortestRound, e.mean(), e.longestRound} {
@@ -310,14 +327,19 @@ func (j *SendJSON) Exchanged(e *probe.Exchanged) error {
 	if j.opts.Quiet {
 		return nil
 	}
-	event := "unanswered"
-	if e.Answered {
+	event, tries := "unanswered", true
+	switch {
+	case e.Answered:
 		event = "answered"
+	case e.Request.Err != nil && e.Request.Tries == 0:
+		event, tries = "not_sent", false
 	}
 	l := &j.line
 	j.head(event, time.Now())
 	l.uint("seq", e.Request.Seq)
-	l.int("tries", e.Request.Tries)
+	if tries {
+		l.int("tries", e.Request.Tries)
+	}
 	if e.Request.Err != nil {
 		l.text("reason", e.Request.Err.Error())
 	}
@@ -376,6 +398,9 @@ func (j *SendJSON) End(e *SendEnd) error {
 		l.uint("kernel_drops", e.Dropped)
 	}
 	l.uint("not_sent", e.NotSent)
+	if e.why != "" {
+		l.text("not_sent_reason", e.why)
+	}
 	l.uint("queue_full", e.Full)
 	l.ns("duration_ns", e.Duration)
 	if e.rounds > 0 {

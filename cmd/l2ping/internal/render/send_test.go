@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,25 +35,32 @@ func exchangedKinds() []probe.Exchanged {
 	again, refused := sent, sent
 	again.Tries = 3
 	refused.Tries, refused.Err = 0, errors.New("send on eth0: message too long")
+	notAgain := refused
+	notAgain.Tries = 1
 	rtt := probe.Times{RTT: 45678 * time.Nanosecond, RTTSource: l2.StampDriver}
 	return []probe.Exchanged{
 		{Request: sent, Answered: true, Reply: reply, Times: rtt},
 		{Request: again, Answered: true, More: true, Reply: reply, Times: rtt},
 		{Request: sent},
 		{Request: refused},
+		{Request: notAgain},
 	}
 }
 
 func TestSendLines(t *testing.T) {
 	const request = "vlan 5, ARP, Request who-has 198.51.100.2 tell 198.51.100.1, length 28 -> "
 	const answer = "vlan 5, ARP, Reply 198.51.100.2 is-at 02:00:5e:00:53:02, length 28 time=0.046 ms driver"
+	const told = "2 frames sent, 1 answered, 2 unanswered, 3 not sent, 4 unpaired, 5 dropped by kernel, time 1500ms\n"
 	want := request + answer + "\n" + request + answer + ", try 3\n" + request + "no answer\n" +
 		request + "not sent: send on eth0: message too long\n" +
+		request + "no answer, and not sent again: send on eth0: message too long\n" +
 		"frames 5 to 6 not sent: no ARP reply from 198.51.100.9\nframe 7 not sent: other\nframe 9 not sent: other\n" + request + "no answer\n" +
-		"frame 10 not sent: other\n" +
-		"2 frames sent, 1 answered, 2 unanswered, 3 not sent, 4 unpaired, 5 dropped by kernel, time 1500ms\n" +
+		"frame 10 not sent: other\n" + told +
 		"rtt min/avg/max = 0.001/0.002/0.003 ms of 2 answers\n"
-	end := SendEnd{Time: time.Unix(0, 0), Duration: 1500 * time.Millisecond, Sent: 2, Answered: 1, Unanswered: 2, NotSent: 3, Unpaired: 4, Dropped: 5}
+	end := SendEnd{Time: time.Unix(0, 0), Duration: 1500 * time.Millisecond, Sent: 2, Answered: 1, Unanswered: 2, Unpaired: 4, Dropped: 5}
+	for _, why := range []string{"no ARP reply from 198.51.100.9", "other", "other"} {
+		end.Unsent(errors.New(why))
+	}
 	end.Round(3 * time.Microsecond)
 	end.Round(time.Microsecond)
 	show := func(s Sender) {
@@ -85,7 +93,7 @@ func TestSendLines(t *testing.T) {
 
 	out.Reset()
 	opts.Quiet = true
-	if show(NewSend(&out, opts)); out.String() != want[strings.Index(want, "2 frames sent"):] {
+	if show(NewSend(&out, opts)); out.String() != told+"first not sent: no ARP reply from 198.51.100.9\n"+want[strings.Index(want, "rtt "):] {
 		t.Errorf("printed, asked for the summary alone:\n%s", &out)
 	}
 	out.Reset()
@@ -95,8 +103,8 @@ func TestSendLines(t *testing.T) {
 
 	out.Reset()
 	opts.Quiet, opts.Hex = false, true
-	if show(NewSend(&out, opts)); strings.Count(out.String(), "\n\t0000  ") != 7 {
-		t.Errorf("printed, with the bytes of 5 requests and 2 answers:\n%s", &out)
+	if show(NewSend(&out, opts)); strings.Count(out.String(), "\n\t0000  ") != 8 {
+		t.Errorf("printed, with the bytes of 6 requests and 2 answers:\n%s", &out)
 	}
 }
 
@@ -123,6 +131,33 @@ func TestSendSettles(t *testing.T) {
 		out.Reset()
 		if err := step.do(); err != nil || out.String() != step.want {
 			t.Errorf("%v, printed %q, want %q", err, &out, step.want)
+		}
+	}
+}
+
+// Why a frame was not sent is told once, where the summary is all that is told; and
+// what was not sent is not unanswered.
+func TestSendUnsent(t *testing.T) {
+	var e SendEnd
+	e.Unsent(errors.New("why"))
+	var out bytes.Buffer
+	if err := NewSend(&out, SendOptions{Quiet: true}).End(&e); err != nil || out.String() != "0 frames sent, 1 not sent, time 0ms\nnot sent: why\n" {
+		t.Errorf("%v, printed %q", err, &out)
+	}
+	e.Unsent(errors.New("another"))
+	opts := SendOptions{LinkType: pcapng.LinkEthernet, Answers: true}
+	for _, tt := range []struct {
+		do   func(Sender) error
+		want string
+	}{
+		{func(s Sender) error { return s.End(&e) }, `"event":"summary",.*"not_sent":2,"not_sent_reason":"why","queue_full"`},
+		{func(s Sender) error { return s.End(&SendEnd{}) }, `"not_sent":0,"queue_full"`},
+		{func(s Sender) error { return s.Exchanged(&exchangedKinds()[3]) }, `"event":"not_sent","time":"[^"]*","seq":1,"reason":"send on eth0: message too long","request":`},
+		{func(s Sender) error { return s.Exchanged(&exchangedKinds()[4]) }, `"event":"unanswered","time":"[^"]*","seq":1,"tries":1,"reason":"send on eth0: message too long","request":`},
+	} {
+		out.Reset()
+		if err := tt.do(NewSendJSON(&out, opts)); err != nil || !regexp.MustCompile(tt.want).MatchString(out.String()) {
+			t.Errorf("%v, printed %q, want %q", err, &out, tt.want)
 		}
 	}
 }

@@ -97,6 +97,8 @@ fr+=[E2/R6/ICMPv6DestUnreach(code=4)/(IPv6(src=S,dst=D)/TCP(sport=40000,dport=44
 big=I/UDP(sport=40000,dport=9999)/(b"x"*2000)
 fr+=[E/f for f in fragment(big,1480)]
 fr+=[E/f for f in fragment6(IPv6(src=S,dst=D)/IPv6ExtHdrFragment(id=77)/UDP(sport=40000,dport=9999)/(b"x"*2000),1280)]
+fr+=[Ether(src=m1,dst=m2,type=0x9100)/Dot1Q(vlan=1)/ARP(op=1,hwsrc=m1,psrc=A,pdst=B), E/Dot1Q(vlan=0)/I/ICMP(id=7,seq=1),
+ Ether(src=m1,dst=m2,type=0x9100)/Dot1Q(vlan=200,type=0x8100)/Dot1Q(vlan=0,prio=3)/I/ICMP(id=7,seq=1)]
 with open(sys.argv[1], "wb") as o:
     o.write(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1))
     for i, f in enumerate(fr):
