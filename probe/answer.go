@@ -258,7 +258,7 @@ func (a *Answerer) send(f *capture.Frame) bool {
 	if len(b) == 0 {
 		return true
 	}
-	if err := a.out.Send(b, 0); isGone(err) {
+	if err := goneError(a.out.Send(b, 0)); err != nil {
 		a.fail(err)
 		return false
 	}

@@ -217,7 +217,8 @@ var errRan = errors.New("the exchanger has run already, or was closed")
 // before they do, and tells of an error before it waits for that. It ends when all
 // requests are done, with the error of the requests if they had one; when ctx is
 // done, which is no error, after telling of those that are out as unanswered; or when
-// the loop is left. It fails when the interface goes down or away. A caller who reads
+// the loop is left. It fails when the interface goes down or away,
+// with l2.ErrDown, or loses its carrier, with l2.ErrNoCarrier. A caller who reads
 // slowly slows the sending down, and misses nothing but what ExchangeConfig.Multi
 // says. Run closes the Exchanger.
 func (x *Exchanger) Run(ctx context.Context, requests iter.Seq2[[]byte, error]) iter.Seq2[Exchanged, error] {

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/l2ping/l2ping/l2"
 )
 
 const (
@@ -276,6 +278,7 @@ func (x *exchange) departed(batch []int32, frames [][]byte, first uint32, n int,
 
 // refused takes the error of a request, and tells whether it is that request's own.
 func (x *exchange) refused(err error) bool {
+	gone := goneError(err)
 	switch {
 	case x.full(err, x.now().mono, x.timeout, x.schedule.backOff()):
 		x.counts.sendRetries.Add(1)
@@ -283,8 +286,8 @@ func (x *exchange) refused(err error) bool {
 	case x.link.Err() != nil:
 		x.fail(x.link.Err())
 		return false
-	case isGone(err):
-		x.fail(err)
+	case gone != nil:
+		x.fail(gone)
 		return false
 	}
 	if !isFull(err) { // else the next one need not wait for as long again
@@ -293,7 +296,13 @@ func (x *exchange) refused(err error) bool {
 	return true
 }
 
-// isGone tells whether an error of sending is the interface's, which is down or away.
-func isGone(err error) bool {
-	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV)
+// goneError is an error of sending that is the interface's, which is down or away, as
+// l2.Watch will tell too, and nil for any other.
+func goneError(err error) error {
+	for _, errno := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", l2.ErrDown, err)
+		}
+	}
+	return nil
 }

@@ -311,7 +311,7 @@ func TestExchangeEnds(t *testing.T) {
 				}
 				return nil
 			}
-			if err := l.run(t.Context(), Frames(echoes(1, 2, 3)...)); !errors.Is(err, unix.ENXIO) {
+			if err := l.run(t.Context(), Frames(echoes(1, 2, 3)...)); !errors.Is(err, unix.ENXIO) || !errors.Is(err, l2.ErrDown) {
 				t.Error(err)
 			}
 			l.want("1 unanswered at 0s", "2 unanswered after 0 at 0s", "3 unanswered after 0 at 0s")
