@@ -59,7 +59,8 @@ lint: ## gofmt, go vet, staticcheck
 generate: ## compile the BPF C anew (apt-get install clang-14 llvm-14 libbpf-dev)
 	$(GO) generate ./...
 
-install: build ## into $(PREFIX)/bin, with the capabilities that it needs
+install: ## into $(PREFIX)/bin, with the capabilities that it needs
+	@test -x bin/l2ping || $(MAKE) build
 	install -D -m 755 bin/l2ping $(DESTDIR)$(PREFIX)/bin/l2ping
 	setcap cap_net_raw,cap_bpf+ep $(DESTDIR)$(PREFIX)/bin/l2ping
 

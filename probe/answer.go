@@ -71,12 +71,16 @@ type Answerer struct {
 	life    lifetime
 }
 
+// answerRoom is how long an answer may become at first without another buffer, in bytes:
+// as long as an Ethernet frame.
+const answerRoom = 1518
+
 // NewAnswerer opens the sockets on an interface: every frame that comes from then on is
 // answered, as soon as Run does. The Answerer holds descriptors until Run has returned
 // or Close is called. It works in the network namespace of the calling thread, needs
 // what NewExchanger does, and fails as that does, by the AnswerConfig.
 func NewAnswerer(iface string, cfg *AnswerConfig) (*Answerer, error) {
-	a := &Answerer{name: iface, frames: make([]capture.Frame, capture.MinFrames)}
+	a := &Answerer{name: iface, frames: make([]capture.Frame, capture.MinFrames), buf: make([]byte, 0, answerRoom)}
 	if err := a.open(iface, cfg); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -188,9 +192,10 @@ var errAnswered = errors.New("the answerer has run already, or was closed")
 // answer appends a whole frame to reply, which is empty, and returns it; or returns a
 // frame of its own, such as f.Data turned around, which is not kept. What is empty is no
 // answer. The frame, with its arrival stamps and the VLAN tag that the kernel took off
-// it, is valid during the call. answer is called by the goroutine that called Run, whose
-// own panics it may have. An answer that cannot leave, for the interface's queue is full,
-// it is too long or it is no frame, is lost.
+// it, is valid during the call; an answer bears that tag only if answer puts it in. It is
+// called by the goroutine that called Run, whose own panics it may have. An answer that
+// cannot leave, for the interface's queue is full, it is too long or it is no frame, is
+// lost.
 func (a *Answerer) Run(ctx context.Context, answer func(reply []byte, f capture.Frame) []byte) (err error) {
 	if !a.life.begin(a.stop) {
 		return errAnswered
@@ -251,12 +256,12 @@ func (a *Answerer) fail(err error) { a.failed = fmt.Errorf("answer on %s: %w", a
 // last.
 func (a *Answerer) send(f *capture.Frame) bool {
 	b := a.answer(a.buf[:0], *f)
-	if cap(b) > cap(a.buf) {
-		// Room for as much the next time. b itself may be the caller's, or f.Data.
-		a.buf = make([]byte, 0, cap(b))
-	}
 	if len(b) == 0 {
 		return true
+	}
+	if len(b) > cap(a.buf) {
+		// Room for as much the next time. b itself may be the caller's, or f.Data.
+		a.buf = make([]byte, 0, len(b))
 	}
 	if err := goneError(a.out.Send(b, 0)); err != nil {
 		a.fail(err)

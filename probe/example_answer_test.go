@@ -32,6 +32,10 @@ func double(reply []byte, f capture.Frame) []byte {
 	number := binary.BigEndian.Uint32(eth.Payload[1:])
 	reply = append(reply, eth.Src[:]...)
 	reply = append(reply, eth.Dst[:]...)
+	if f.VLAN.Present { // the kernel took the tag off
+		reply = binary.BigEndian.AppendUint16(reply, uint16(f.VLAN.Type))
+		reply = binary.BigEndian.AppendUint16(reply, f.VLAN.TCI)
+	}
 	reply = binary.BigEndian.AppendUint16(reply, uint16(eth.Type))
 	reply = binary.BigEndian.AppendUint32(append(reply, '!'), number)
 	return binary.BigEndian.AppendUint32(reply, 2*number)

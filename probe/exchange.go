@@ -285,7 +285,11 @@ func runExchange(ctx context.Context, e *exchange, wake func(), beside func(<-ch
 		return err
 	}
 	// Before the requests have ended, for they may wait for the caller to hear of it.
-	if err := finish(); err != nil && !yield(nil, err) {
+	err := finish()
+	if errors.Is(err, errExited) {
+		err = fmt.Errorf("exchange on %s: a rule: %w", e.name, err)
+	}
+	if err != nil && !yield(nil, err) {
 		return errLeft
 	}
 	reading.Wait()
@@ -358,7 +362,7 @@ func (x *Exchanger) Close() error {
 // in which the answers came, and which were not, in their own. It is Exchanger.Run
 // from beginning to end; cfg may be nil. When ctx ends it returns what there is:
 // frames that were not sent by then are among the unanswered, with no Tries. So it is
-// after an error, whatever it is.
+// after an error, whatever it is. What it returns stays.
 func Exchange(ctx context.Context, iface string, frames [][]byte, cfg *ExchangeConfig) (answered []Exchanged, unanswered []Request, err error) {
 	var c ExchangeConfig
 	if cfg != nil {

@@ -84,8 +84,8 @@ type ExchangeConfig struct {
 
 // A Rule says what answers what in a protocol of the caller's own. Its methods are
 // called from one goroutine, which is not the caller's, with frames as they are: of any
-// length and content. The frames are valid during the call. Nothing is sent or read
-// meanwhile; and a panic in one ends the program.
+// length and content. The frames are valid during the call. No frame is read meanwhile,
+// and none taken to be sent; and a panic in one ends the program.
 type Rule interface {
 	// EtherType is that of requests and answers, from 0x0600 up. All frames of it
 	// pass the filter in the kernel.

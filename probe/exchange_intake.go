@@ -111,7 +111,7 @@ func newIntake(b *buffers, wake func()) *intake {
 // read reads all requests.
 func (in *intake) read(requests iter.Seq2[[]byte, error]) {
 	defer in.end() // also when the iterator panics
-	in.fail(errExited)
+	in.fail(fmt.Errorf("requests: %w", errExited))
 	for b, err := range requests {
 		if err != nil {
 			in.fail(err)

@@ -142,7 +142,7 @@ func (x *exchange) send(now instant) (at int64) {
 	if now.mono < x.retryAt {
 		return x.retryAt
 	}
-	paced := x.schedule.interval > 0
+	paced, used := x.schedule.interval > 0, 0
 	if paced {
 		x.schedule.skip(now.mono)
 	}
@@ -154,7 +154,7 @@ func (x *exchange) send(now instant) (at int64) {
 		}
 		i := x.next()
 		if i == none32 {
-			at = never
+			at, used = never, x.inUse()
 			x.schedule.next = max(x.schedule.next, now.mono)
 			break
 		}
@@ -189,6 +189,9 @@ func (x *exchange) send(now instant) (at int64) {
 		if paced {
 			at = x.schedule.next
 		}
+	}
+	if at == never && x.inUse() < used {
+		at = 0 // those that were refused have left room
 	}
 	return max(at, x.retryAt)
 }

@@ -47,7 +47,8 @@ func (o *outbox[S]) forget(last uint32) {
 }
 
 // refused forgets the frame with an id, which the kernel did not take, and those after
-// it, which it was not offered: their ids are given again.
+// it, which it was not offered. The ids of these are given again; it may have stamped the
+// first.
 func (o *outbox[S]) refused(id uint32) {
 	o.forget(id - 1)
 	o.last = id

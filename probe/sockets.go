@@ -187,7 +187,7 @@ func (s *sockets) close(others ...io.Closer) error {
 
 // errExited says that what a caller gave us ended the goroutine that called it, as
 // testing.T.FailNow does.
-var errExited = errors.New("it was ended from within (runtime.Goexit)")
+var errExited = errors.New("the goroutine was ended (runtime.Goexit)")
 
 // launch has run run until it is done, ctx is, or finish is called, which waits for
 // it. end makes run return, and may be called at any time until then; beside runs
@@ -205,6 +205,9 @@ func launch(ctx context.Context, run func() error, end func(), beside func(<-cha
 	go func() {
 		err := errExited
 		defer func() {
+			if p := recover(); p != nil {
+				panic(p) // before anybody is told of an end
+			}
 			close(done)
 			besides.Wait()
 			last()

@@ -251,10 +251,7 @@ func TestCaptureNamedPipe(t *testing.T) {
 		_ = p.signal(unix.SIGKILL)
 		_, _ = p.wait()
 	})
-	r, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := timely(t, func() (*os.File, error) { return os.Open(path) })
 	defer r.Close()
 	c.expect(c.stderr, "^listening on eth0")
 	in, err := pcapng.NewReader(r)

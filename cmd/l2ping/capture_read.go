@@ -29,7 +29,7 @@ func (c *capturing) fromFile(ctx context.Context, expr string) error {
 	if name == "-" {
 		name = "standard input"
 	} else {
-		file, err := c.e.openInput(c.f.read)
+		file, err := openInput(c.e.interrupted, c.f.read)
 		if err != nil {
 			return err
 		}

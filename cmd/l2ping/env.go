@@ -37,6 +37,8 @@ type env struct {
 
 	exit    int  // set by subcommands that end without an error
 	gateway bool // set by those that have --gateway, for hints
+	// commandsLike are the commands with a name like that; for hints.
+	commandsLike func(name string) []string
 }
 
 // grace is for how long after the first signal that asks for the end no other kills.
@@ -76,8 +78,8 @@ type readable interface {
 }
 
 // openInput opens a file to be read. Neither that nor a read waits for somebody who
-// writes to it once e.interrupted is done; the file ends then.
-func (e *env) openInput(name string) (readable, error) {
+// writes to it once ctx is done; the file ends then.
+func openInput(ctx context.Context, name string) (readable, error) {
 	flag := os.O_RDONLY
 	// A FIFO is open at once then, and not when the first writer comes (fifo(7)). That
 	// of a regular file would fail where it has a lease (fcntl(2), F_SETLEASE).
@@ -91,7 +93,7 @@ func (e *env) openInput(name string) (readable, error) {
 	if isRegular(file) {
 		return file, nil
 	}
-	return &input{file: file, interrupted: e.interrupted}, nil
+	return &input{file: file, interrupted: ctx}, nil
 }
 
 // An input is a file that ends where it is empty once ctx interrupted is done: else a
@@ -103,7 +105,11 @@ type input struct {
 	interrupted context.Context
 	wake        *os.File // an eventfd that can be read once it is
 	release     func() bool
+	idle        func() // called ahead of a wait; may be nil
 }
+
+// until is the same file, which ends also when ctx does.
+func (in *input) until(ctx context.Context) *input { return &input{file: in.file, interrupted: ctx} }
 
 // Read implements io.Reader.
 func (in *input) Read(b []byte) (int, error) {
@@ -152,8 +158,16 @@ func (in *input) wait() (ok bool, err error) {
 			{Fd: int32(fd), Events: unix.POLLIN},
 			{Fd: int32(in.wake.Fd()), Events: unix.POLLIN},
 		}
+		wait := -1
+		if in.idle != nil {
+			wait = 0 // a look
+		}
 		for {
-			if _, failed = unix.Poll(fds, -1); failed != unix.EINTR {
+			var n int
+			if n, failed = unix.Poll(fds, wait); n == 0 && failed == nil {
+				in.idle()
+				wait = -1
+			} else if failed != unix.EINTR {
 				break
 			}
 		}

@@ -22,6 +22,7 @@ func (e *env) hint(err error) string {
 		lack    *l2.NoHardwareError
 		setting *l2.SetHardwareError
 		noRoute *l2.NoRouteError
+		unknown *unknownHostError
 	)
 	switch {
 	case errors.As(err, &setting) && errors.Is(err, unix.EPERM):
@@ -30,6 +31,10 @@ func (e *env) hint(err error) string {
 		return fmt.Sprintf("--set-hardware-timestamps sets it for this run, hwstamp_ctl -i %s -t 1 -r 1 of linuxptp until somebody changes it", lack.Interface)
 	case errors.Is(err, unix.EPERM) && strings.Contains(err.Error(), "packet socket"):
 		return fmt.Sprintf("needs CAP_NET_RAW: run as root, or setcap cap_net_raw,cap_bpf+ep %s; in a container, --cap-add NET_RAW", e.executable)
+	case errors.As(err, &unknown) && e.commandsLike != nil:
+		if like := e.commandsLike(unknown.host); len(like) > 0 {
+			return fmt.Sprintf("did you mean the command %s?", like[0])
+		}
 	case errors.Is(err, probe.ErrBroadcast):
 		return "-b pings it all the same"
 	case errors.Is(err, l2.ErrLocal):

@@ -78,12 +78,21 @@ func lookUp(ctx context.Context, host string, f family) (netip.Addr, error) {
 		}
 		var dns *net.DNSError
 		if errors.As(err, &dns) {
-			return netip.Addr{}, fmt.Errorf("unknown host %q: %s", host, dns.Err)
+			err = errors.New(dns.Err)
 		}
-		return netip.Addr{}, fmt.Errorf("unknown host %q: %w", host, err)
+		return netip.Addr{}, &unknownHostError{host, err}
 	}
 	return addrs[0].Unmap(), nil
 }
+
+// An unknownHostError says that a name has no address.
+type unknownHostError struct {
+	host string
+	why  error
+}
+
+func (e *unknownHostError) Error() string { return fmt.Sprintf("unknown host %q: %v", e.host, e.why) }
+func (e *unknownHostError) Unwrap() error { return e.why }
 
 // sourceFlags are the flags that choose the interface and the source address.
 type sourceFlags struct {

@@ -19,6 +19,8 @@ func newRoot(e *env) *cobra.Command {
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(helpTemplate)
 	root.AddCommand(newArping(e), newRoute(e), newSend(e), newCapture(e), newStamps(e), newDemo(e), newVersion(e))
+	root.SuggestionsMinimumDistance = 2
+	e.commandsLike = root.SuggestionsFor
 	return root
 }
 

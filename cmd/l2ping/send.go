@@ -61,7 +61,8 @@ make a frame of each value. What is given stays as given, wrong or not.
 With --answers what comes back is paired with what it answers, and a line printed for
 each frame. SIGINT ends with the summary.
 Exit status: 0 if all frames were sent, of -c 0 all that there was time for; with
---answers, if there was any answer. 1 if not, 2 where something is wrong.`,
+--answers, if there was any answer and the kernel took all frames. 1 if not, 2 where
+something is wrong.`,
 		Example: `  sudo l2ping send -i eth0 --answers 'ARP(pdst="192.0.2.0/24")'
   sudo l2ping send -i eth0 --answers 'IP(dst="192.0.2.1")/TCP(dport=[22,80,443], flags="S")'
   l2ping send -i eth0 --dry-run 'Ether()/Dot1Q(vlan=5)/IP(dst="192.0.2.1", ttl=3)/ICMP(id=7)'
@@ -172,7 +173,8 @@ func (f *sendFlags) check(expressions []string) error {
 type sending struct {
 	*sendFlags
 	e     *env
-	ctx   context.Context
+	ctx   context.Context // ends with the interrupt, and by quit
+	quit  context.CancelFunc
 	ifc   *l2.Interface // nil in a dry run that needs none
 	link  craft.Link
 	way   *sendWay // of expressions
@@ -188,6 +190,8 @@ type sending struct {
 	input     readable // what -r names; nil for standard input
 	begunFile bool     // it was read from
 	live      bool     // the frames may be long in coming: they come by a pipe
+	// idle is called before something is waited for; nil where nobody cares.
+	idle func()
 
 	pace  pace
 	watch *l2.Watch // nil until frames are about to be sent
@@ -220,10 +224,14 @@ func (e *env) send(cmd *cobra.Command, f *sendFlags, args []string) (err error) 
 		return usageError(cmd, err)
 	}
 	s := &sending{
-		sendFlags: f, e: e, ctx: cmd.Context(), out: bufio.NewWriterSize(e.stdout, 1<<16), began: time.Now(),
+		sendFlags: f, e: e, out: bufio.NewWriterSize(e.stdout, 1<<16), began: time.Now(),
 		pace: pace{interval: f.interval(), rate: f.rate, replay: f.replay},
 	}
-	defer func() { err = firstError(err, s.close()) }()
+	s.ctx, s.quit = context.WithCancel(cmd.Context())
+	defer func() {
+		s.quit()
+		err = firstError(err, s.close())
+	}()
 	e.gateway = true
 	expressions, err := e.parseExpressions(args)
 	if err != nil {
@@ -419,6 +427,13 @@ func (s *sending) failed() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.wrong
+}
+
+// waits says that something is about to be waited for.
+func (s *sending) waits() {
+	if s.idle != nil {
+		s.idle()
+	}
 }
 
 // notSent tells of a frame that nobody was there for.

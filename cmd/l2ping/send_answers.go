@@ -104,10 +104,11 @@ func (s *sending) answerFor() (list []arp.ResponderConfig) {
 // pair runs the exchange and tells of it.
 func (s *sending) pair(x *probe.Exchanger) error {
 	for e, err := range x.Run(s.ctx, s.requests) {
-		if err != nil {
-			return err
+		if err == nil {
+			err = s.exchanged(&e)
 		}
-		if err := s.exchanged(&e); err != nil {
+		if err != nil {
+			s.quit() // the requests may wait for something
 			return err
 		}
 	}

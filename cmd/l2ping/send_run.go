@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +34,7 @@ type plainSending struct {
 	first time.Time // when the first frame was due
 	// dropped is whether an interrupt has left frames in the batch.
 	dropped bool
+	stopped error // the first, of what was sent while something was waited for
 }
 
 // plain sends all frames.
@@ -50,6 +52,10 @@ func (s *sending) plain() (err error) {
 	}
 	defer func() { err = firstError(err, p.out.Close()) }()
 	s.tellRefused(p.out.MarkRefused())
+	s.idle = func() { p.stopped = firstError(p.stopped, p.send()) }
+	if s.live {
+		defer s.quitWhenGone()()
+	}
 	s.begin()
 	end := s.tellStatus(func() render.SendEnd {
 		s.mu.Lock()
@@ -60,6 +66,9 @@ func (s *sending) plain() (err error) {
 		err = p.send()
 	} else if left := p.send(); left != nil {
 		err = left // what is ahead of a bad frame leaves before that is told
+	}
+	if err == nil && s.live {
+		err = s.carries() // that may be the end of it
 	}
 	end()
 	if errors.Is(err, s.ctx.Err()) {
@@ -94,8 +103,14 @@ func (p *plainSending) run() error {
 	number := uint64(0)
 	for f, err := range p.frames() {
 		number++
+		if p.stopped != nil {
+			return p.stopped
+		}
 		if isPassedOver(err) {
 			p.notSent(number, err)
+			if err := p.failed(); err != nil {
+				return err
+			}
 			continue
 		}
 		if err != nil {
@@ -109,7 +124,7 @@ func (p *plainSending) run() error {
 			return nil
 		}
 	}
-	return nil
+	return p.stopped
 }
 
 // take sends a frame when it is due, with others if it may.
@@ -133,7 +148,7 @@ func (p *plainSending) take(f *craft.Frame) error {
 		}
 	}
 	p.at = append(p.at, p.sending.at)
-	if p.batch = append(p.batch, f.Bytes); len(p.batch) < sendBatch && !p.live {
+	if p.batch = append(p.batch, f.Bytes); len(p.batch) < sendBatch {
 		return nil
 	}
 	return p.send()
@@ -146,7 +161,7 @@ func (p *plainSending) send() error {
 	var full time.Time
 	for len(batch) > 0 {
 		// A frame that no carrier takes away is lost without an error.
-		if err := p.carries(); err != nil {
+		if err := firstError(p.carries(), p.failed()); err != nil {
 			return err
 		}
 		n, err := p.out.SendBatch(batch, p.id)
@@ -234,6 +249,30 @@ func (s *sending) carries() error {
 		return s.lost(err)
 	}
 	return nil
+}
+
+// quitWhenGone ends the wait for frames when nothing leaves by the interface any more,
+// until the function that it returns is called.
+func (s *sending) quitWhenGone() (end func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-s.watch.Changes():
+				if s.watch.Remade() > 0 || s.watch.Err() != nil {
+					s.quit()
+					return
+				}
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
 }
 
 // pause waits until a time has come, or the interrupt. Its error is that of carries.

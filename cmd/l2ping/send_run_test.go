@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -75,12 +76,14 @@ func TestSendCarrierLoss(t *testing.T) {
 	}
 }
 
+// request asks for 198.51.100.2 by ARP.
+var request = []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x5e\x00\x53\x01\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01" +
+	"\x02\x00\x5e\x00\x53\x01\xc6\x33\x64\x01\x00\x00\x00\x00\x00\x00\xc6\x33\x64\x02")
+
 // An interface that is deleted in a gap of a replay ends that.
 func TestSendDeletedInGap(t *testing.T) {
 	t.Parallel()
 	name := filepath.Join(t.TempDir(), "file")
-	request := []byte("\xff\xff\xff\xff\xff\xff\x02\x00\x5e\x00\x53\x01\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01" +
-		"\x02\x00\x5e\x00\x53\x01\xc6\x33\x64\x01\x00\x00\x00\x00\x00\x00\xc6\x33\x64\x02")
 	writeFrames(t, name, time.Hour, request, request)
 	for _, more := range []string{"-q", "--answers"} {
 		pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
@@ -91,6 +94,50 @@ func TestSendDeletedInGap(t *testing.T) {
 		if s := p.ends(t, exitError, "l2ping: send on eth0: the interface is gone\n"); count(s["sent"]) != 1 {
 			t.Errorf("%s: %v", more, s)
 		}
+	}
+}
+
+// An interface that is deleted while a pipe is waited for ends that.
+func TestSendDeletedWhilePipeWaits(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	writeFrames(t, file, 0, request)
+	frames, err := os.ReadFile(file)
+	must(t, err)
+	for _, more := range []string{"-q", "--answers"} {
+		pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+		peer := labtest.StartPeer(t, pair.Far, "eth0", "")
+		name := makeFIFO(t)
+		p := startSend(t, pair, "-r", name, more)
+		w := openWriter(t, name)
+		defer w.Close()
+		_, err := w.Write(frames)
+		must(t, err)
+		must(t, peer.WaitARP(within(t), 1))
+		must(t, pair.Near.DeleteLink("eth0"))
+		if s := p.ends(t, exitError, "l2ping: send on eth0: the interface is gone\n"); count(s["sent"]) != 1 {
+			t.Errorf("%s: %v", more, s)
+		}
+	}
+}
+
+// Lines that nobody reads end the sending, also of one that writes to a file.
+func TestSendOutputGone(t *testing.T) {
+	t.Parallel()
+	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
+	r, w, err := os.Pipe()
+	must(t, err)
+	// Of each round one frame is left out, and told of.
+	cmd := command("send", "-i", "eth0", "--json", "-c", "0", "--rate", "100", "-w", filepath.Join(t.TempDir(), "f.pcapng"),
+		sweepARP, `Ether(dst="02:00:5e:00:53:02")/IP(dst="203.0.113.1")`)
+	cmd.Stdout = w
+	p, err := start(pair.Near, cmd)
+	must(t, err)
+	must(t, errors.Join(w.Close(), r.Close()))
+	exit, err := p.wait()
+	must(t, err)
+	if want := "l2ping: write the output: broken pipe\n"; exit != exitError || p.stderr.String() != want {
+		t.Errorf("exit status %d, %q, want %q", exit, p.stderr, want)
 	}
 }
 
@@ -151,7 +198,7 @@ func TestSendMTULowered(t *testing.T) {
 	p = begin("--json", "Ether(type=0x88b5)", long)
 	p.ends(t, exitError, `l2ping: frame \d+, of expression 2: `+why+`\n`)
 
-	p = begin("--json", "--answers", long)
+	p = begin("--json", "--answers", "-W", "60s", long)
 	must(t, p.stdout.match(regexp.MustCompile(`"event":"not_sent",.*"seq":\d+,"reason":"`+why+`","request":`)))
 	must(t, p.signal(unix.SIGINT))
 	s := p.ends(t, exitNoReply, "")
@@ -165,7 +212,7 @@ func TestSendMTULowered(t *testing.T) {
 		}
 	}
 
-	p = begin("-q", "--answers", long)
+	p = begin("-q", "--answers", "-W", "60s", long)
 	refused := regexp.MustCompile(` unanswered, [1-9]\d* not sent$`)
 	line, ok := "", true
 	for asked := 0; !refused.MatchString(line); asked++ {

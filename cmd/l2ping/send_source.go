@@ -31,15 +31,22 @@ func (s *sending) from(expressions []*craft.Expression) error {
 		s.round = s.fromFile
 		if s.read == "-" {
 			s.live = !isRegular(s.e.stdin)
+			if in, ok := s.e.stdin.(*input); ok {
+				in = in.until(s.ctx)
+				in.idle, s.input = s.waits, in
+			}
 			return s.notItself("-r -")
 		}
 		// A file that is not there is told before anything is done. It stays open: who
 		// writes to a FIFO does that once.
-		file, err := s.e.openInput(s.read)
+		file, err := openInput(s.ctx, s.read)
 		if err != nil {
 			return err
 		}
 		s.input, s.live = file, !isRegular(file)
+		if in, ok := file.(*input); ok {
+			in.idle = s.waits
+		}
 		if s.rounds != 1 && s.live {
 			return fmt.Errorf("-r %s: it is no regular file, and can be read once (-c 1)", s.read)
 		}
@@ -295,6 +302,7 @@ func (s *sending) frames() iter.Seq2[craft.Frame, error] {
 				s.settle()
 			}
 			if idle && round+1 != s.rounds {
+				s.waits()
 				if err := s.pause(time.Now().Add(idlePause)); err != nil {
 					yield(craft.Frame{}, err)
 					return

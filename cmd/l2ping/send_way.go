@@ -310,6 +310,13 @@ type asker struct {
 	untagged bool           // neighbors are asked without the tags that the frames bear
 }
 
+// over is done: who waits with it hears what is known now.
+var over = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 // NextHop is craft.Env's. It waits until the MAC is known, or nobody answers.
 func (a *asker) NextHop(dst netip.Addr) (frame.MAC, error) {
 	s := a.w.s
@@ -340,7 +347,11 @@ func (a *asker) NextHop(dst netip.Addr) (frame.MAC, error) {
 		if seen.hop == nil {
 			hop.Snapshot() // one that was silent, or is long known, is asked again beside
 		}
-		n, err := hop.Resolve(a.ctx)
+		n, err := hop.Resolve(over)
+		if errors.Is(err, context.Canceled) {
+			s.waits()
+			n, err = hop.Resolve(a.ctx)
+		}
 		switch {
 		case errors.Is(err, arp.ErrClosed):
 			hop = nil // its table was given up; of a new one hop tells if that is closed
