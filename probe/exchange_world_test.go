@@ -232,7 +232,8 @@ func (l *lane) SendBatch(frames [][]byte, first uint32) (int, error) {
 		if len(b) >= icmpAt+8 {
 			seq = binary.BigEndian.Uint16(b[icmpAt+6:])
 		}
-		if len(l.rules) == 0 && !l.knows(b) {
+		// Beside, the answer to the try before may come meanwhile.
+		if len(l.rules) == 0 && (l.tries[seq] == 0 || l.side.min == 0) && !l.knows(b) {
 			l.t.Errorf("request %d leaves before its answers are expected", seq)
 		}
 		l.tries[seq]++
