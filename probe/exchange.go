@@ -217,10 +217,9 @@ var errRan = errors.New("the exchanger has run already, or was closed")
 // before they do, and tells of an error before it waits for that. It ends when all
 // requests are done, with the error of the requests if they had one; when ctx is
 // done, which is no error, after telling of those that are out as unanswered; or when
-// the loop is left. It fails when the interface goes down or away,
-// with l2.ErrDown, or loses its carrier, with l2.ErrNoCarrier. A caller who reads
-// slowly slows the sending down, and misses nothing but what ExchangeConfig.Multi
-// says. Run closes the Exchanger.
+// the loop is left. It fails when the interface goes down or away, with l2.ErrDown, or
+// loses its carrier, with l2.ErrNoCarrier. A caller who reads slowly slows the sending
+// down, and misses nothing but what ExchangeConfig.Multi says. Run closes the Exchanger.
 func (x *Exchanger) Run(ctx context.Context, requests iter.Seq2[[]byte, error]) iter.Seq2[Exchanged, error] {
 	return func(yield func(Exchanged, error) bool) {
 		if !x.life.begin(x.stop) {
@@ -284,11 +283,11 @@ func runExchange(ctx context.Context, e *exchange, wake func(), beside func(<-ch
 	if err := e.tell(yield, reuse, wake); err != nil {
 		return err
 	}
-	// Before the requests have ended, for they may wait for the caller to hear of it.
 	err := finish()
 	if errors.Is(err, errExited) {
 		err = fmt.Errorf("exchange on %s: a rule: %w", e.name, err)
 	}
+	// Before the requests have ended, for they may wait for the caller to hear of it.
 	if err != nil && !yield(nil, err) {
 		return errLeft
 	}

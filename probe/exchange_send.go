@@ -3,13 +3,8 @@
 package probe
 
 import (
-	"errors"
 	"fmt"
 	"sync"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/l2ping/l2ping/l2"
 )
 
 const (
@@ -297,15 +292,4 @@ func (x *exchange) refused(err error) bool {
 		x.cleared()
 	}
 	return true
-}
-
-// goneError is an error of sending that is the interface's, which is down or away, as
-// l2.Watch will tell too, and nil for any other.
-func goneError(err error) error {
-	for _, errno := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV} {
-		if errors.Is(err, errno) {
-			return fmt.Errorf("%w: %w", l2.ErrDown, err)
-		}
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ package probe
 
 import (
 	"errors"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -161,3 +162,14 @@ func isFull(err error) bool {
 
 // cleared says that it has room again.
 func (b *backlog) cleared() { b.retryAt, b.retrying = 0, 0 }
+
+// goneError is an error of sending that is the interface's, which is down or away, as
+// l2.Watch will tell too, and nil for any other.
+func goneError(err error) error {
+	for _, errno := range []error{unix.ENETDOWN, unix.ENXIO, unix.ENODEV} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", l2.ErrDown, err)
+		}
+	}
+	return nil
+}

@@ -169,16 +169,6 @@ func TestCaptureFileFirst(t *testing.T) {
 	}
 }
 
-// mkfifo makes a named pipe.
-func mkfifo(t *testing.T) (path string) {
-	t.Helper()
-	path = filepath.Join(t.TempDir(), "pipe")
-	if err := unix.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // A file is opened to be written, and no more is asked of it; a named pipe waits for
 // its reader, until that is in vain, and fails once the reader is gone.
 func TestCreateFile(t *testing.T) {
@@ -205,7 +195,7 @@ func TestCreateFile(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	path := mkfifo(t)
+	path := makeFIFO(t)
 	_, err := createFile(over, path)
 	if want := "open " + path + ": nobody has begun to read this pipe"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
@@ -239,7 +229,7 @@ func TestCreateFile(t *testing.T) {
 // and ends when the reader leaves.
 func TestCaptureNamedPipe(t *testing.T) {
 	t.Parallel()
-	path := mkfifo(t)
+	path := makeFIFO(t)
 	c := &captured{t: t, pair: labtest.NewPair(t, &lab.PairConfig{Silent: true})}
 	c.peer = labtest.StartPeer(t, c.pair.Far, "eth0", "")
 	p, err := start(c.pair.Near, command("capture", "-i", "eth0", "-w", path, "ether proto 0x88b5"))
@@ -282,7 +272,7 @@ func TestCaptureNamedPipe(t *testing.T) {
 // other file when all else is.
 func TestCaptureOpensInOrder(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
-	for path, ahead := range map[string]bool{mkfifo(t): true, filepath.Join(t.TempDir(), "f"): false} {
+	for path, ahead := range map[string]bool{makeFIFO(t): true, filepath.Join(t.TempDir(), "f"): false} {
 		var s sink
 		l := &liveCapture{
 			capturing: newWriting(t, &s, &captureFlags{source: sourceFlags{name: "eth0"}, snapLen: capture.MaxSnapLen}),
@@ -307,7 +297,7 @@ func TestCaptureOpensInOrder(t *testing.T) {
 // A signal ends the wait for a reader, which is told.
 func TestCaptureNobodyReads(t *testing.T) {
 	pair := labtest.NewPair(t, &lab.PairConfig{Silent: true})
-	path := mkfifo(t)
+	path := makeFIFO(t)
 	for _, args := range []string{"-i eth0", "-r " + wordsFile} {
 		e, stdout, stderr := newTestEnv()
 		var cancel context.CancelFunc
